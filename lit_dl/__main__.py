@@ -1,0 +1,3 @@
+from lit_dl.cli import main
+
+main()

@@ -1,0 +1,14 @@
+"""Sets all random generators at the start of every epoch."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lit_dl.randomness import run_seed, seed_epoch
+
+
+class EpochSeeds(Callback):
+    """All generators from (seed, epoch), so that an epoch draws the same whether or not the run was resumed before it."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        seed_epoch(run_seed(), trainer.current_epoch + 1)

@@ -1,0 +1,53 @@
+"""Where the time of a run goes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import psutil
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class RunTiming(Callback):
+    """Seconds in training and validation steps and waiting for data, and the peak of memory; from `on_fit_start` on.
+
+    On a GPU a step is asynchronous: what is counted is the time of the process, and an epoch ends when its metrics are read.
+    """
+
+    def __init__(self) -> None:
+        self.train_s = self.validate_s = self.data_s = 0.0
+        self.peak_memory_bytes = 0
+        self._mark = 0.0
+
+    def _lap(self) -> float:
+        now = perf_counter()
+        lap, self._mark = now - self._mark, now
+        return lap
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self._lap()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.data_s += self._lap()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.train_s += self._lap()
+
+    def on_validation_start(self, *_: Any) -> None:
+        self._lap()
+
+    def on_validation_end(self, *_: Any) -> None:
+        self.validate_s += self._lap()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if pl_module.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(pl_module.device)
+        else:
+            memory = psutil.Process().memory_info().rss
+        self.peak_memory_bytes = max(self.peak_memory_bytes, memory)

@@ -1,0 +1,334 @@
+"""The config language: LightningCLI over the classes in use, for the command line and, without one, for a dict."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from lit_dl.callbacks.epoch_table import Row
+from lit_dl.callbacks.predictions import PredictionTable
+from lit_dl.config import (
+    Config,
+    as_json,
+    check_keys,
+    class_paths,
+    lightning_form,
+    load_yaml,
+    merge,
+    normal,
+    normal_key,
+    shaped,
+    unknown_key,
+)
+from lit_dl.errors import ConfigError, LitError, under
+from lit_dl.run import CheckpointConfig, EarlyStoppingConfig, Place, Run, TrackingConfig
+
+_TRAINER_DEFAULTS = {
+    "max_epochs": 20,
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+_BESIDE_THE_CONFIG = ("config", "run_dir", "ckpt_path", "weights_only", "return_predictions", "verbose")
+_PARSERS: dict[tuple[type, type | None], LightningArgumentParser] = {}
+
+
+class LitCLI(LightningCLI):
+    """LightningCLI whose keys are those of one module class and one data module class, and of the groups of a run.
+
+    Args:
+        paths: Import paths of the LightningModule and of the LightningDataModule; no data module: the module has loaders.
+        args: Command-line arguments with a subcommand, which is run; or a run config in normal form without `class_path`.
+        build: Whether to make the objects; without it a config is parsed and no more.
+        place: Where a run made from a config goes; `None`: it leaves no file.
+        callbacks: More callbacks.
+        on_row: Called with the metrics of each epoch.
+
+    Raises:
+        ConfigError: The config cannot be used.
+    """
+
+    def __init__(
+        self,
+        paths: tuple[str, str | None],
+        args: list[str] | Config,
+        *,
+        build: bool = True,
+        place: Place | None = None,
+        callbacks: list[Callback] | None = None,
+        on_row: Callable[[Row], None] | None = None,
+    ) -> None:
+        self.paths, self.build, self.place = paths, build, place
+        self.more_callbacks, self.on_row = callbacks or [], on_row
+        module = import_class("model.class_path", paths[0], LightningModule)
+        data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
+        options = {"exit_on_error": False}
+        super().__init__(
+            module,
+            data,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults=_TRAINER_DEFAULTS,
+            auto_configure_optimizers=module.configure_optimizers is LightningModule.configure_optimizers,
+            load_from_checkpoint_support=False,
+            parser_kwargs={**options, **{name: options for name in self.subcommands()}},
+            args=args,
+            run=isinstance(args, list),
+        )
+
+    # The parser
+
+    def setup_parser(
+        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
+    ) -> None:
+        """Builds the parser; for configs once a process and pair of classes, as it takes longer than a small trial's rest."""
+        key = (self._model_class, self.datamodule_class)
+        if add_subcommands or key not in _PARSERS:
+            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+            for group, base in (("model", LightningModule), ("data", LightningDataModule)):
+                self.parser.add_instantiator(_instantiator(group), base)
+        if not add_subcommands:
+            self.parser = _PARSERS.setdefault(key, self.parser if hasattr(self, "parser") else None)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The keys of a run beside those of Trainer, module and data."""
+        parser.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
+        parser.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
+        parser.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)
+        parser.add_class_arguments(TrackingConfig, "tracking", instantiate=False)
+        parser.add_argument(
+            "--run_dir", type=str | None, help="Folder for config, metrics, checkpoints. null: runs/fit/DATE-TIME."
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, with errors of our own form."""
+        try:
+            if isinstance(args, dict):
+                check_keys(args, parser.get_defaults().keys())
+                self.config = parser.parse_object(args)
+            else:
+                self.config = parser.parse_args(args)
+        except argparse.ArgumentError as error:
+            raise shaped(error.message) from None
+
+    def known_keys(self) -> list[str]:
+        """Dotted keys of all arguments of a run, in normal form."""
+        parser = self._parser(self.subcommand if isinstance(self.config.get("subcommand"), str) else None)
+        return list(parser.get_defaults().keys())
+
+    def complete(self) -> Config:
+        """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
+        config = self.config.get(str(self.subcommand), self.config)
+        text = self._parser(self.subcommand).dump(config, skip_none=False, skip_validation=True)
+        values = {key: value for key, value in yaml.safe_load(text).items() if key not in _BESIDE_THE_CONFIG}
+        for group, path in zip(("model", "data"), self.paths, strict=True):
+            if path is None:
+                values.pop(group, None)
+            else:
+                values[group] = {"class_path": path, **values.get(group, {})}
+        return lightning_form(values)
+
+    # The objects
+
+    def before_instantiate_classes(self) -> None:
+        """Sets the number of threads."""
+        threads = self._get(self.config, "threads")
+        if threads is not None and threads < 1:
+            raise ConfigError("threads", f"must be 1 or more, or null; got {threads!r}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def instantiate_classes(self) -> None:
+        """Makes module, data and Trainer."""
+        if self.build:
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The Trainer of a `Run`, which has everything else that belongs to one."""
+        callbacks = list(self.more_callbacks)
+        if self.subcommand is not None:
+            folder = self._get(self.config, "run_dir")
+            stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
+            run_dir = Path(folder) if folder else Path("runs") / self.subcommand / stamp
+            if self.subcommand == "fit":
+                self.place, self.on_row = Place(run_dir, run_dir.name), print_row
+            if self.subcommand == "predict":
+                callbacks.append(PredictionTable(run_dir / "predictions.csv"))
+        arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
+        with _trainer_errors():
+            self.run = Run(
+                self.model,
+                self.datamodule,
+                arguments,
+                self.complete(),
+                self.place,
+                callbacks=callbacks,
+                on_row=self.on_row,
+            )
+        return self.run.trainer
+
+    def before_fit(self) -> None:
+        """Refuses a folder that holds a run already, then makes it."""
+        assert self.place is not None
+        if (self.place.run_dir / "config.yaml").exists():
+            raise ConfigError("run_dir", f"must not hold a run yet; {self.place.run_dir} does; name another")
+        self.run.open()
+        print(f"run folder {self.place.run_dir}")
+
+    def after_fit(self) -> None:
+        """Restores the best epoch and says what came out."""
+        result = self.run.close()
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+        print(f"{result.stopped} after {result.epochs} epochs, {result.seconds['total']:.1f} s")
+        print(f"best epoch {result.best_epoch}: {metrics}")
+        if result.best_checkpoint:
+            print(f"best checkpoint {result.best_checkpoint}")
+
+
+def import_class(key: str, path: str, base: type) -> type[Any]:
+    """The class at an import path.
+
+    Raises:
+        ConfigError: It cannot be imported, or is no subclass of `base`.
+    """
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ConfigError(key, f"must be an import path, package.module.Class; got {path!r}")
+    try:
+        cls = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(key, f"{path!r} cannot be imported ({error}); is its folder in PYTHONPATH?") from None
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise ConfigError(key, f"must be a {base.__name__}; {path!r} is not")
+    return cls
+
+
+def _instantiator(group: str) -> Callable[..., Any]:
+    def instantiate(cls: type, *args: Any, **kwargs: Any) -> Any:
+        with under(group):
+            try:
+                return cls(*args, **kwargs)
+            except LitError:
+                raise
+            except Exception as error:
+                raise ConfigError("", f"{cls.__name__} refuses its arguments ({type(error).__name__}: {error})") from error
+
+    return instantiate
+
+
+class _trainer_errors:  # noqa: N801 - a context manager
+    """Turns what the Trainer refuses into errors about the group `trainer`."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, LitError):
+            raise ConfigError("trainer", f"refused by Lightning ({type(error).__name__}: {error})") from error
+
+
+def print_row(row: Row) -> None:
+    """One line an epoch."""
+    metrics = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "elapsed_s"))
+    print(f"epoch {row['epoch']:3d}  {row['elapsed_s']:7.1f} s  {metrics}", flush=True)
+
+
+def split_classes(config: Config) -> tuple[tuple[str, str | None], Config]:
+    """The classes that a config names, and the config in normal form without their paths."""
+    config = normal(config)
+    paths = class_paths(config)
+    for group in ("model", "data"):
+        if isinstance(config.get(group), dict):
+            config[group].pop("class_path", None)
+    return paths, config
+
+
+def parse_config(config: Config) -> Config:
+    """The complete config, checked for keys and types, nothing made.
+
+    Raises:
+        ConfigError: A key or value that cannot be.
+    """
+    paths, rest = split_classes(config)
+    return LitCLI(paths, rest, build=False).complete()
+
+
+def build_run(
+    config: Config,
+    place: Place | None = None,
+    callbacks: list[Callback] | None = None,
+    on_row: Callable[[Row], None] | None = None,
+) -> Run:
+    """A run from a config, ready to open and fit.
+
+    Raises:
+        ConfigError: A key or value that cannot be.
+    """
+    paths, rest = split_classes(config)
+    return LitCLI(paths, rest, place=place, callbacks=callbacks, on_row=on_row).run
+
+
+def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
+    """The config files of a command line merged in order, and the other arguments with keys in normal form."""
+    config: Config = {}
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config"):
+            config = merge(config, normal(load_yaml(Path(value if equals else next(words, "")))))
+        elif option in ("--model", "--data", "--model.class_path", "--data.class_path"):
+            group = option[2:].split(".")[0]
+            config = merge(config, {group: {"class_path": value if equals else next(words, "")}})
+        else:
+            rest.append("--" + normal_key(option[2:]) + equals + value if option.startswith("--") else word)
+    return config, rest
+
+
+def command(argv: list[str]) -> None:
+    """Runs `lit-dl ARGV`.
+
+    Raises:
+        LitError: Bad input.
+    """
+    config, rest = _take_configs(argv)
+    paths, config = split_classes(config)
+    subcommands = LitCLI.subcommands()
+    if rest and rest[0] in subcommands and config:
+        LitCLI(paths, config, build=False)  # for errors that name the key and not the whole file
+        rest = [rest[0], "--config", as_json(config), *rest[1:]]
+    try:
+        LitCLI(paths, rest)
+    except ConfigError as error:
+        if "nrecognized arguments" in error.problem:
+            key = error.problem.split("--", 1)[-1].split("=")[0].split()[0]
+            raise unknown_key(key, LitCLI(paths, {}, build=False).known_keys()) from None
+        raise
+
+
+def main() -> None:
+    """`lit-dl fit|validate|test|predict`: exits with 2 for bad input."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.path.insert(0, "")  # as `python -m` does: a module of the user's in the current folder
+    try:
+        command(sys.argv[1:])
+    except LitError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

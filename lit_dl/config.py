@@ -1,0 +1,243 @@
+"""The config language without the classes: reading YAML, the normal form of a run config, dotted keys, errors that teach.
+
+A run config is what LightningCLI takes: `trainer`, `model`, `data` and a few groups of ours. `model` and `data` are given
+either by their arguments alone (our classes) or by `class_path` and `init_args` (anyone's). The normal form has the arguments
+directly below `model`, with `class_path` beside them, so that one dotted key (`model.hidden`) names an argument of any class.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lit_dl.errors import ConfigError, suggest
+
+Config = dict[str, Any]
+
+CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.MNISTDataModule"}
+_SELECTORS = ("name", "class_path")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as jsonargparse reads it (1e-5 is a number), and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands here twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ConfigError: It does not parse; the error names `where`, line and column.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
+        raise ConfigError(place, f"must be YAML; {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(where, f"must be YAML; {error}") from None
+
+
+def load_yaml(path: Path) -> Config:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: The file is missing, unreadable, does not parse, or holds something else than a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(str(path), f"must be a readable YAML file; {reason}") from None
+    value = parse_yaml(text, str(path))
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(str(path), f"must be a mapping of keys to values; got {type(value).__name__}")
+    return value
+
+
+def normal(config: Mapping[str, Any]) -> Config:
+    """A copy in normal form: the arguments of `model` and `data` directly below them."""
+    result = deepcopy(dict(config))
+    for group in CLASS_GROUPS:
+        value = result.get(group)
+        if isinstance(value, str):
+            result[group] = {"class_path": value}
+        elif isinstance(value, dict) and isinstance(value.get("init_args"), dict):
+            arguments = value.pop("init_args")
+            result[group] = {**value, **arguments}
+    optimizer = (result.get("model") or {}).get("optimizer") if isinstance(result.get("model"), dict) else None
+    if isinstance(optimizer, dict) and "class_path" in optimizer:
+        optimizer["name"] = optimizer.pop("class_path")
+    return result
+
+
+def lightning_form(config: Mapping[str, Any]) -> Config:
+    """A copy as LightningCLI writes it: `class_path` and `init_args` for classes that are not ours."""
+    result = deepcopy(dict(config))
+    for group, ours in CLASS_GROUPS.items():
+        value = result.get(group)
+        if isinstance(value, dict) and "class_path" in value:
+            path = value.pop("class_path")
+            result[group] = value if path == ours else {"class_path": path, "init_args": value}
+    return result
+
+
+def normal_key(key: str) -> str:
+    """The dotted key in normal form: `model.init_args.hidden` is `model.hidden`."""
+    key = re.sub(r"^(model|data)\.init_args\.", r"\1.", key)
+    return "model.optimizer.name" if key == "model.optimizer.class_path" else key
+
+
+def class_paths(config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Import paths of the module and of the data module that a config in normal form names.
+
+    The data module is `None` for a module of the user's that comes with no `data`: such modules bring their loaders.
+    """
+    model = _group(config, "model").get("class_path", CLASS_GROUPS["model"])
+    data = _group(config, "data").get("class_path", CLASS_GROUPS["data"])
+    if "data" not in config and model != CLASS_GROUPS["model"]:
+        data = None
+    return model, data
+
+
+def _group(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = config.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(name, f"must be a mapping of keys to values; got {value!r}")
+    return value
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of everything below a mapping that is not a mapping itself."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def get_key(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; `None` where there is none."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+    """A copy of `base` with dotted keys set.
+
+    A `name` or `class_path` that changes drops what the base had chosen for the old one: the momentum of the base is not
+    handed to Adam. Keys set together with it stay.
+    """
+    result = deepcopy(dict(base))
+    in_order = sorted(values, key=lambda key: key.rsplit(".", 1)[-1] not in _SELECTORS)
+    for key in in_order:
+        *path, last = key.split(".")
+        place = result
+        for part in path:
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
+        if last in _SELECTORS and place.get(last) != values[key]:
+            place.clear()
+        place[last] = deepcopy(values[key])
+    return result
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
+    """`over` laid on `base`, both in normal form, key by key."""
+    return overlay(base, dict(leaves(over)))
+
+
+def check_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuses keys that no class in use takes.
+
+    Args:
+        config: In normal form, without `class_path`.
+        known: Dotted keys of all arguments.
+
+    Raises:
+        ConfigError: An unknown key, with the nearest known; or a value where a group of keys must stand.
+    """
+    names = set(known)
+    groups = {name[: match.start()] for name in names for match in re.finditer(r"\.", name)}
+    _check_level(config, "", names, groups)
+
+
+def _check_level(config: Mapping[str, Any], prefix: str, names: set[str], groups: set[str]) -> None:
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if key in groups and key not in names:
+            if not isinstance(value, Mapping):
+                raise ConfigError(key, f"must be a mapping of keys to values; got {value!r}")
+            _check_level(value, f"{key}.", names, groups)
+        elif key not in names:
+            raise unknown_key(key, names)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
+    """The error for a key that nothing takes: offers the nearest, or lists its neighbours."""
+    names = sorted(set(known))
+    levels = {".".join(name.split(".")[: key.count(".") + 1]) for name in names}
+    hint = suggest(key, levels) or suggest(key, names)
+    if not hint:
+        parent = key.rpartition(".")[0]
+        beside = sorted(level for level in levels if level.rpartition(".")[0] == parent)
+        hint = f"; known here: {', '.join(beside)}" if beside else ""
+    return ConfigError(key, f"no such key{hint}")
+
+
+def shaped(message: str) -> ConfigError:
+    """A jsonargparse error as one of ours: the key, what must hold, what was given."""
+    text = re.sub(r"\s+", " ", message).strip()
+    found = re.search(r'[Kk]ey "([^"]+)"', text)
+    key = normal_key(found.group(1)) if found else ""
+    if "is required" in text:
+        return ConfigError(key, "must be given; it has no default")
+    given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
+    types = re.search(r"Subtypes: \[(.*?)\] Errors", text) or re.search(r"Expected an? (.*?)\. Got value", text)
+    if not (key and given and types):
+        return ConfigError(key, text.split(f'"{key}": ', 1)[-1])
+    return ConfigError(key, f"must be {_readable(types.group(1))}; got {given.group(1).strip()}")
+
+
+def _readable(types: str) -> str:
+    text = re.sub(r"<class '([^']+)'>", r"\1", types)
+    text = re.sub(r"typing\.Literal\[(.*?)\]", lambda match: "one of " + match.group(1).replace("'", ""), text)
+    text = re.sub(r"\bNoneType\b", "null", text.replace("typing.", ""))
+    return re.sub(r", (?=[^\]]*(?:\[|$))", " or ", text) if "one of" not in text else text
+
+
+def dump_yaml(config: Mapping[str, Any]) -> str:
+    """YAML in the order given; floats so that they read back the same."""
+    return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON that any YAML reader takes too."""
+    return json.dumps(value, sort_keys=False)

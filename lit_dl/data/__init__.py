@@ -1,0 +1,1 @@
+"""Data that stays in memory: files -> tensors -> batches."""

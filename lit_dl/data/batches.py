@@ -1,0 +1,87 @@
+"""Batches cut from tensors in memory: no DataLoader, no worker process, no copy but the batch itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+
+_BLOCK_BATCHES = 20  # one gather for as many batches: the fixed cost of an indexing call is that of a small batch
+
+
+class Minibatches(list[Batch]):
+    """Several minibatches for one `training_step`, each with an optimizer step of its own (`steps_per_execution`)."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Pixels to inputs: (pixel / divisor - mean) / deviation."""
+
+    divisor: float = 1.0
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images uint8 -> inputs float32 of the same shape."""
+        scaled = images.to(torch.float32)
+        if self.divisor != 1.0:
+            scaled.div_(self.divisor)
+        if (self.mean, self.deviation) != (0.0, 1.0):
+            scaled.sub_(self.mean).div_(self.deviation)
+        return scaled
+
+
+class Batches:
+    """An iterable of (inputs, labels), or of `Minibatches`, that Lightning takes in the place of a DataLoader.
+
+    Args:
+        images: (n, channels, height, width) uint8, on the device that trains.
+        labels: (n,) int64, on the same device.
+        scale: Pixels to inputs.
+        order: Called at the start of an epoch; gives the rows to serve, (m,) int64 on the CPU.
+        rows: How many rows `order` gives.
+        batch_size: Rows a batch.
+        drop_last: Leave out a last batch that is not full.
+        steps: Minibatches an item; 1 gives plain batches.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        scale: Scale,
+        order: Callable[[], Tensor],
+        rows: int,
+        batch_size: int,
+        drop_last: bool = False,
+        steps: int = 1,
+    ) -> None:
+        self.images, self.labels, self.scale, self.order = images, labels, scale, order
+        self.batch_size, self.steps = batch_size, steps
+        self.batches = rows // batch_size if drop_last else -(-rows // batch_size)
+        self.rows = min(rows, self.batches * batch_size)
+
+    def __len__(self) -> int:
+        return -(-self.batches // self.steps)
+
+    def __iter__(self) -> Iterator[Batch | Minibatches]:
+        # A generator: `order` runs at the first `next`, which Lightning calls when the epoch has begun.
+        order = self.order()[: self.rows].to(self.images.device)
+        step = self.batch_size * self.steps
+        block = step * max(1, _BLOCK_BATCHES // self.steps)
+        for start in range(0, self.rows, block):
+            rows = order[start : start + block]
+            batches = zip(
+                self.scale(self.images[rows]).split(self.batch_size), self.labels[rows].split(self.batch_size), strict=True
+            )
+            if self.steps == 1:
+                yield from batches
+            else:
+                several = list(batches)
+                for first in range(0, len(several), self.steps):
+                    yield Minibatches(several[first : first + self.steps])

@@ -1,0 +1,95 @@
+"""IDX files (the format of MNIST) into tensors, with every check that a damaged file could fail.
+
+Source: http://yann.lecun.com/exdb/mnist/ - big-endian: two zero bytes, type (8: uint8), number of dimensions, each
+dimension as uint32, then the values.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from functools import lru_cache
+from hashlib import md5
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_dl.errors import DataError
+
+ASSETS = Path(__file__).parent.parent / "assets" / "mnist"
+
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+class Digits(NamedTuple):
+    """One file pair: images (n, 1, height, width) uint8 and labels (n,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@lru_cache(maxsize=4)
+def read_digits(data_dir: Path | None, part: str, is_mnist: bool) -> Digits:
+    """The images and labels of one part, read once a process.
+
+    Args:
+        data_dir: Folder with the IDX files, raw or .gz, directly or in torchvision's `MNIST/raw`; `None`: the packaged MNIST.
+        part: `train` or `t10k`.
+        is_mnist: Whether the content must be that of MNIST, by MD5.
+
+    Raises:
+        DataError: A file that is missing, damaged, half copied, or not what it should be.
+    """
+    images_path = _find(data_dir, f"{part}-images-idx3-ubyte")
+    labels_path = _find(data_dir, f"{part}-labels-idx1-ubyte")
+    images = _read_idx(images_path, dimensions=3, is_mnist=is_mnist)
+    labels = _read_idx(labels_path, dimensions=1, is_mnist=is_mnist)
+    if len(images) != len(labels):
+        raise DataError(f"{labels_path}: must have a label for each of {len(images)} images; has {len(labels)}")
+    return Digits(images.unsqueeze(1), labels.long())
+
+
+def _find(data_dir: Path | None, name: str) -> Path:
+    folder = data_dir if data_dir is not None else ASSETS
+    for place in (folder, folder / "MNIST" / "raw", folder / "raw"):
+        for path in (place / name, place / f"{name}.gz"):
+            if path.is_file():
+                return path
+    raise DataError(f"{folder / name}: no such file, nor with .gz, here or in MNIST/raw below; check data.data_dir")
+
+
+def _read_idx(path: Path, dimensions: int, is_mnist: bool) -> Tensor:
+    content = _content(path)
+    header = 4 + 4 * dimensions
+    magic = 0x0800 + dimensions
+    if len(content) < header or struct.unpack(">I", content[:4])[0] != magic:
+        raise DataError(f"{path}: must start with the magic number {magic:#010x}; starts with 0x{content[:4].hex()}; damaged?")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    if len(content) != header + prod(shape):
+        raise DataError(
+            f"{path}: must hold {header + prod(shape):,} bytes for shape {shape}; holds {len(content):,}; copy it again"
+        )
+    if is_mnist and (digest := md5(content, usedforsecurity=False).hexdigest()) != MNIST_MD5[path.name.removesuffix(".gz")]:
+        raise DataError(
+            f"{path}: is not MNIST's (MD5 {digest}); copy it again, or set data.dataset to idx for a set of your own"
+        )
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be decompressed ({error}); damaged or half copied? Copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,64 @@
+"""What can go wrong, as a tree. Imports no torch, so that a command can report bad input before it loads anything.
+
+    LitError
+    ├── ConfigError      a key, its value, and what must hold; nothing was started
+    ├── DataError        a data file that is missing or damaged
+    └── StorageError     a study, its storage or its run folder that cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+
+class LitError(Exception):
+    """Base of every error that is the user's to mend; commands print it without a traceback and exit with 2."""
+
+
+class ConfigError(LitError, ValueError):
+    """A configuration that cannot run. The text starts with the dotted key at fault.
+
+    Args:
+        key: Dotted key, such as `model.network.depth`, or the place in a file.
+        problem: What must hold, what was given, and what to do.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+        self.problem = problem
+
+
+class DataError(LitError):
+    """A data file that is missing, damaged or half copied. The text starts with the file's path."""
+
+
+class StorageError(LitError):
+    """A run folder, study or storage that cannot be opened, or is in use."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'relu'?` for the nearest known name, or an empty text when none is near."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def unknown_name(key: str, name: object, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is in no table: lists the table, offers the nearest.
+
+    >>> str(unknown_name("model.network.activation", "rleu", ["relu", "tanh"]))
+    "model.network.activation: 'rleu' is not one of relu, tanh; did you mean 'relu'?"
+    """
+    names = list(known)
+    return ConfigError(key, f"{name!r} is not one of {', '.join(names)}{suggest(str(name), names)}")
+
+
+@contextmanager
+def under(prefix: str) -> Iterator[None]:
+    """Puts `prefix.` before the key of a ConfigError raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}.{error.key}" if error.key else prefix, error.problem) from None

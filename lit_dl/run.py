@@ -1,0 +1,304 @@
+"""One run: a module, its data and a Trainer that stops early, keeps its best epoch, and leaves its files in one folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from lit_dl.callbacks.epoch_seeds import EpochSeeds
+from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
+from lit_dl.callbacks.run_timing import RunTiming
+from lit_dl.classifier import Classifier
+from lit_dl.config import Config, dump_yaml
+from lit_dl.errors import ConfigError
+from lit_dl.files import write_text
+from lit_dl.tracking import Mode, Tracker
+
+
+@dataclass(frozen=True)
+class EarlyStoppingConfig:
+    """When to stop before `trainer.max_epochs`.
+
+    Args:
+        monitor: Metric to watch. `None`: `val/loss` for our own model, no early stopping for others.
+        mode: Whether min or max of the metric is better.
+        patience: Epochs without improvement before stopping, 1 or more. `None` switches early stopping off.
+        min_delta: Least change that counts as an improvement, 0 or more.
+    """
+
+    monitor: str | None = None
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = 5
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Which epochs are kept.
+
+    Args:
+        monitor: Metric that says which epoch is best. `None`: `val/loss` for our own model; for others only the last is kept.
+        mode: Whether min or max of the metric is better.
+        last: Keep the last epoch beside the best.
+    """
+
+    monitor: str | None = None
+    mode: Literal["min", "max"] = "min"
+    last: bool = True
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Weights & Biases.
+
+    Args:
+        wandb: online, offline, disabled; or auto: online when a key is configured and the server answers, else offline.
+        project: W&B project.
+        entity: W&B account or team. `None`: the key's default.
+        tags: Labels of the run.
+    """
+
+    wandb: Mode = "auto"
+    project: str = "lit-sweeps"
+    entity: str | None = None
+    tags: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run leaves its files and what it is called there: beside its config, so that repeating overwrites nothing.
+
+    Args:
+        run_dir: Folder for config.yaml, metrics.csv, checkpoints and wandb.
+        name: Name of the run in W&B.
+        group: W&B group, such as the study.
+        run_id: W&B id. `None`: a new one.
+        wandb: Overrides `tracking.wandb`.
+    """
+
+    run_dir: Path
+    name: str
+    group: str | None = None
+    run_id: str | None = None
+    wandb: Mode | None = None
+
+
+@dataclass
+class RunResult:
+    """What a run left.
+
+    Args:
+        stopped: max_epochs, early_stopping, or stopped (by a callback or a limit).
+        epochs: Completed epochs.
+        best_epoch: The epoch that `checkpoint.monitor` calls best, from 1; the last when there is no monitor.
+        metrics: Of the best epoch.
+        final: Of the last epoch.
+        best_checkpoint: File of the best epoch; `None` when none was kept.
+        parameters: Number of weights and biases.
+        seconds: By part: train, validate, data, checkpoint, tracking, total.
+        peak_memory_bytes: Of the process on CPU, of the tensors on a GPU.
+    """
+
+    stopped: str
+    epochs: int
+    best_epoch: int | None
+    metrics: dict[str, float]
+    final: dict[str, float]
+    best_checkpoint: Path | None
+    parameters: int
+    seconds: dict[str, float]
+    peak_memory_bytes: int
+    test: dict[str, float] = field(default_factory=dict)
+
+
+class TimedCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, with the seconds it took."""
+
+    seconds = 0.0
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        started = perf_counter()
+        super()._save_checkpoint(trainer, filepath)
+        self.seconds += perf_counter() - started
+
+
+class Run:
+    """A run that is ready to start.
+
+    Args:
+        module: The LightningModule.
+        data: Its data; `None` for a module that brings its loaders.
+        trainer: Keyword arguments of the Trainer.
+        config: The complete run config, saved as it is; what `early_stopping`, `checkpoint` and `tracking` say applies.
+        place: Where the files go. `None`: no file is written and nothing tracked.
+        callbacks: More callbacks, called after the epoch's row is known.
+        on_row: Called with the row of each epoch.
+
+    Raises:
+        ConfigError: A value of the groups above that cannot be used.
+    """
+
+    def __init__(
+        self,
+        module: LightningModule,
+        data: LightningDataModule | None,
+        trainer: Mapping[str, Any],
+        config: Config,
+        place: Place | None,
+        *,
+        callbacks: list[Callback] | None = None,
+        on_row: Callable[[Row], None] | None = None,
+    ) -> None:
+        self.module, self.data, self.config, self.place = module, data, config, place
+        self.stopping = EarlyStoppingConfig(**config.get("early_stopping", {}))
+        self.keeping = CheckpointConfig(**config.get("checkpoint", {}))
+        default = "val/loss" if isinstance(module, Classifier) else None
+        self.monitor = self.keeping.monitor or default
+        self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
+        self.timing = RunTiming()
+        self.checkpoint = self._checkpoint() if place else None
+        self.early_stopping = self._early_stopping(default)
+        ours = [EpochSeeds(), self.timing, self.early_stopping, self.checkpoint, self.table, *(callbacks or [])]
+        self.trainer = self._trainer(dict(trainer), [callback for callback in ours if callback is not None])
+        self.tracker: Tracker | None = None
+
+    def _early_stopping(self, default: str | None) -> EarlyStopping | None:
+        config, monitor = self.stopping, self.stopping.monitor or default
+        if config.patience is None or monitor is None:
+            return None
+        if config.patience < 1:
+            raise ConfigError("early_stopping.patience", f"must be 1 or more, or null for none; got {config.patience!r}")
+        if config.min_delta < 0:
+            raise ConfigError("early_stopping.min_delta", f"must be 0 or more; got {config.min_delta!r}")
+        return EarlyStopping(monitor, mode=config.mode, patience=config.patience, min_delta=config.min_delta)
+
+    def _checkpoint(self) -> TimedCheckpoint | None:
+        assert self.place is not None
+        return TimedCheckpoint(
+            dirpath=self.place.run_dir / "checkpoints",
+            filename="best" if self.monitor else "last",
+            monitor=self.monitor,
+            mode=self.keeping.mode,
+            save_last=self.keeping.last if self.monitor else False,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+
+    def _trainer(self, arguments: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        if self.checkpoint is not None and validates_every_epoch(arguments):
+            self.checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
+        module = self.module
+        if isinstance(module, Classifier) and not module.automatic_optimization:
+            # The Trainer takes these only with automatic optimization; the module's own step does them.
+            module.gradient_clip_val = arguments.pop("gradient_clip_val", None)
+            module.gradient_clip_algorithm = arguments.pop("gradient_clip_algorithm", None)
+            module.accumulate_grad_batches = arguments.pop("accumulate_grad_batches", 1)
+        theirs = arguments.pop("callbacks", None) or []
+        theirs = theirs if isinstance(theirs, list) else [theirs]
+        if not self.checkpoint:
+            arguments["enable_checkpointing"] = None
+        return Trainer(**arguments, callbacks=[*theirs, *callbacks])
+
+    def open(self) -> None:
+        """Makes the folder, writes the config, starts tracking."""
+        self._started = perf_counter()
+        if self.place is None:
+            return
+        self.place.run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(self.place.run_dir / "config.yaml", dump_yaml(self.config))
+        tracking = TrackingConfig(**self.config.get("tracking", {}))
+        mode = self.place.wandb or tracking.wandb
+        if mode == "disabled":
+            return
+        self.tracker = Tracker(
+            mode,
+            self.place.run_dir,
+            project=tracking.project,
+            entity=tracking.entity,
+            tags=tracking.tags,
+            name=self.place.name,
+            group=self.place.group,
+            run_id=self.place.run_id,
+            config=self.config,
+        )
+        self.trainer.loggers = [*self.trainer.loggers, self.tracker.logger()]
+
+    def close(self, failed: bool = False, summary: Mapping[str, Any] | None = None) -> RunResult:
+        """Restores the best epoch, finishes tracking, and says what the run left."""
+        best = self._restore_best() if not failed else None
+        result = self._result(best)
+        if self.tracker is not None:
+            bests = {f"best/{name}": value for name, value in result.metrics.items()}
+            counts = {"best_epoch": result.best_epoch, "epochs": result.epochs, "stopped": result.stopped}
+            self.tracker.finish({**counts, **bests, **(summary or {})}, failed)
+            result.seconds["tracking"] = self.tracker.seconds
+        result.seconds["total"] = perf_counter() - self._started
+        return result
+
+    def fit(self) -> None:
+        """Trains, between `open` and `close`."""
+        self.trainer.fit(self.module, datamodule=self.data)
+
+    def test(self) -> dict[str, float]:
+        """Metrics of the weights as they are on the test set."""
+        self.trainer.test(self.module, datamodule=self.data, verbose=False)
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("test")}
+
+    def _restore_best(self) -> Path | None:
+        path = Path(self.checkpoint.best_model_path) if self.checkpoint and self.checkpoint.best_model_path else None
+        if path is None or not path.is_file():
+            return None
+        device = self.module.device
+        self.module.load_state_dict(torch.load(path, map_location=device, weights_only=True)["state_dict"])
+        return path
+
+    def _result(self, best_checkpoint: Path | None) -> RunResult:
+        rows = self.table.rows
+        best = best_row(rows, self.monitor, self.keeping.mode) if self.monitor else (rows[-1] if rows else None)
+        seconds = {
+            "train": self.timing.train_s,
+            "validate": self.timing.validate_s,
+            "data": self.timing.data_s,
+            "checkpoint": self.checkpoint.seconds if self.checkpoint else 0.0,
+            "tracking": 0.0,
+        }
+        return RunResult(
+            stopped=self._why_stopped(),
+            epochs=len(rows),
+            best_epoch=int(best["epoch"]) if best else None,
+            metrics=metrics_of(best),
+            final=metrics_of(rows[-1] if rows else None),
+            best_checkpoint=best_checkpoint,
+            parameters=sum(parameter.numel() for parameter in self.module.parameters()),
+            seconds=seconds,
+            peak_memory_bytes=self.timing.peak_memory_bytes,
+        )
+
+    def _why_stopped(self) -> str:
+        if self.early_stopping is not None and self.early_stopping.stopped_epoch:
+            return "early_stopping"
+        limit = self.trainer.max_epochs
+        return "max_epochs" if limit is not None and self.trainer.current_epoch >= limit else "stopped"
+
+
+def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
+    """Whether validation metrics are new at the end of every training epoch."""
+    return trainer.get("check_val_every_n_epoch", 1) == 1 and trainer.get("val_check_interval") in (None, 1, 1.0)
+
+
+def metrics_of(row: Row | None) -> dict[str, float]:
+    """The metrics of an epoch's row."""
+    return {name: value for name, value in (row or {}).items() if name not in ("epoch", "elapsed_s")}
+
+
+def is_finite(value: float | None) -> bool:
+    """Whether a metric is a number that can be compared."""
+    return value is not None and math.isfinite(value)
