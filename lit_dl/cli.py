@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
@@ -52,6 +53,7 @@ class LitCLI(LightningCLI):
         paths: Import paths of the LightningModule and of the LightningDataModule; no data module: the module has loaders.
         args: Command-line arguments with a subcommand, which is run; or a run config in normal form without `class_path`.
         build: Whether to make the objects; without it a config is parsed and no more.
+        parse: Whether to parse at all; without it there is only the parser.
         place: Where a run made from a config goes; `None`: it leaves no file.
         callbacks: More callbacks.
         on_row: Called with the metrics of each epoch.
@@ -66,11 +68,12 @@ class LitCLI(LightningCLI):
         args: list[str] | Config,
         *,
         build: bool = True,
+        parse: bool = True,
         place: Place | None = None,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> None:
-        self.paths, self.build, self.place = paths, build, place
+        self.paths, self.build, self.parse, self.place = paths, build, parse, place
         self.more_callbacks, self.on_row = callbacks or [], on_row
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
@@ -115,7 +118,9 @@ class LitCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses, with errors of our own form."""
         try:
-            if isinstance(args, dict):
+            if not self.parse:
+                self.config = parser.get_defaults()
+            elif isinstance(args, dict):
                 check_keys(args, parser.get_defaults().keys())
                 self.config = parser.parse_object(args)
             else:
@@ -125,8 +130,7 @@ class LitCLI(LightningCLI):
 
     def known_keys(self) -> list[str]:
         """Dotted keys of all arguments of a run, in normal form."""
-        parser = self._parser(self.subcommand if isinstance(self.config.get("subcommand"), str) else None)
-        return list(parser.get_defaults().keys())
+        return list(self.parser.get_defaults().keys())
 
     def complete(self) -> Config:
         """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
@@ -152,7 +156,7 @@ class LitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Makes module, data and Trainer."""
-        if self.build:
+        if self.build and self.parse:
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -184,6 +188,7 @@ class LitCLI(LightningCLI):
         assert self.place is not None
         if (self.place.run_dir / "config.yaml").exists():
             raise ConfigError("run_dir", f"must not hold a run yet; {self.place.run_dir} does; name another")
+        self.run.check_data()
         self.run.open()
         print(f"run folder {self.place.run_dir}")
 
@@ -314,14 +319,28 @@ def command(argv: list[str]) -> None:
     except ConfigError as error:
         if "nrecognized arguments" in error.problem:
             key = error.problem.split("--", 1)[-1].split("=")[0].split()[0]
-            raise unknown_key(key, LitCLI(paths, {}, build=False).known_keys()) from None
+            raise unknown_key(key, LitCLI(paths, {}, build=False, parse=False).known_keys()) from None
         raise
+
+
+_NOT_THE_USERS_TO_MEND = (
+    r".*treespec, LeafSpec.*",  # lightning 2.6 against torch 2.15
+    r".*callbacks used to create the checkpoint need to be provided.*",  # testing a checkpoint needs none of them
+    r".*Couldn't infer the batch indices.*",  # our batches are in file order
+)
+
+
+def quieten() -> None:
+    """Keeps Lightning's greetings and the warnings that a user can do nothing about out of what a run prints."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOT_THE_USERS_TO_MEND:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def main() -> None:
     """`lit-dl fit|validate|test|predict`: exits with 2 for bad input."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    quieten()
     sys.path.insert(0, "")  # as `python -m` does: a module of the user's in the current folder
     try:
         command(sys.argv[1:])

@@ -30,6 +30,9 @@ class ConfigError(LitError, ValueError):
         self.key = key
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str]]:
+        return type(self), (self.key, self.problem)  # crosses from the process that checks to the one that prints
+
 
 class DataError(LitError):
     """A data file that is missing, damaged or half copied. The text starts with the file's path."""

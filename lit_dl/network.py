@@ -37,7 +37,7 @@ class NetworkConfig:
 
     kind: Literal["mlp", "cnn"] = "mlp"
     depth: int | None = None
-    width: int | list[int] = field(default_factory=lambda: [300, 100])
+    width: int | list[int] = 128
     activation: str = "relu"
     initializer: str = "auto"
     norm: Literal["none", "before", "after"] = "none"

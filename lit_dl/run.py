@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,8 @@ from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.classifier import Classifier
 from lit_dl.config import Config, dump_yaml
-from lit_dl.errors import ConfigError
+from lit_dl.data.mnist import MNISTDataModule
+from lit_dl.errors import ConfigError, under
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, Tracker
 
@@ -169,6 +169,7 @@ class Run:
         ours = [EpochSeeds(), self.timing, self.early_stopping, self.checkpoint, self.table, *(callbacks or [])]
         self.trainer = self._trainer(dict(trainer), [callback for callback in ours if callback is not None])
         self.tracker: Tracker | None = None
+        self.is_open = False
 
     def _early_stopping(self, default: str | None) -> EarlyStopping | None:
         config, monitor = self.stopping, self.stopping.monitor or default
@@ -207,9 +208,21 @@ class Run:
             arguments["enable_checkpointing"] = None
         return Trainer(**arguments, callbacks=[*theirs, *callbacks])
 
+    def check_data(self) -> None:
+        """Reads our own data, so that what is wrong with it is known before anything is written.
+
+        Raises:
+            ConfigError: A batch or split larger than the data.
+            DataError: A file that cannot be used.
+        """
+        if isinstance(self.data, MNISTDataModule):
+            with under("data"):
+                self.data.setup("fit")
+
     def open(self) -> None:
         """Makes the folder, writes the config, starts tracking."""
         self._started = perf_counter()
+        self.is_open = True
         if self.place is None:
             return
         self.place.run_dir.mkdir(parents=True, exist_ok=True)
@@ -233,6 +246,7 @@ class Run:
 
     def close(self, failed: bool = False, summary: Mapping[str, Any] | None = None) -> RunResult:
         """Restores the best epoch, finishes tracking, and says what the run left."""
+        self.is_open = False
         best = self._restore_best() if not failed else None
         result = self._result(best)
         if self.tracker is not None:
@@ -271,7 +285,7 @@ class Run:
             "tracking": 0.0,
         }
         return RunResult(
-            stopped=self._why_stopped(),
+            stopped=self.why_stopped(),
             epochs=len(rows),
             best_epoch=int(best["epoch"]) if best else None,
             metrics=metrics_of(best),
@@ -282,7 +296,8 @@ class Run:
             peak_memory_bytes=self.timing.peak_memory_bytes,
         )
 
-    def _why_stopped(self) -> str:
+    def why_stopped(self) -> str:
+        """max_epochs, early_stopping, or stopped (by a callback or another limit)."""
         if self.early_stopping is not None and self.early_stopping.stopped_epoch:
             return "early_stopping"
         limit = self.trainer.max_epochs
@@ -297,8 +312,3 @@ def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
 def metrics_of(row: Row | None) -> dict[str, float]:
     """The metrics of an epoch's row."""
     return {name: value for name, value in (row or {}).items() if name not in ("epoch", "elapsed_s")}
-
-
-def is_finite(value: float | None) -> bool:
-    """Whether a metric is a number that can be compared."""
-    return value is not None and math.isfinite(value)

@@ -1,0 +1,169 @@
+"""`sweeps launch | worker | status | best | report | replay`. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_dl.errors import ConfigError, LitError
+
+_WANDB = ("auto", "offline", "online", "disabled")
+
+
+def launch(args: argparse.Namespace) -> int:
+    """Run a sweep, or go on with one that was interrupted."""
+    from lit_dl.config import parse_yaml
+    from sweeps.launch import Launch, check_workers
+    from sweeps.launch import launch as run
+    from sweeps.spec import load_spec, parse_duration
+
+    settings = {}
+    for setting in args.set:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise ConfigError("--set", f"must be dotted.key=value; got {setting!r}")
+        settings[key] = parse_yaml(value, f"--set {key}")
+    spec = load_spec(
+        Path(args.spec),
+        settings,
+        n_trials=None if args.n_trials is None else parse_yaml(args.n_trials, "--n_trials"),
+        workers=check_workers(args.workers),
+        timeout=None if args.timeout is None else parse_duration(args.timeout, "timeout"),
+    )
+    run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
+    return run(spec, Launch(run_dir, args.storage, args.wandb), args.dry_run)
+
+
+def worker(args: argparse.Namespace) -> int:
+    """Run trials of a sweep in this process; `launch` starts these."""
+    from sweeps.worker import main as work
+
+    work(Path(args.run_dir), args.slot, args.threads, args.wandb, args.with_launcher)
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Show how far a sweep is."""
+    from sweeps.locks import is_alive
+    from sweeps.results import read_status
+
+    found = read_status(Path(args.run_dir))
+    if found["state"] == "running" and not is_alive(found["launcher"]):
+        found["state"] = "killed"
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    counts = ", ".join(f"{number} {name.lower()}" for name, number in found["counts"].items() if number)
+    print(f"{found['name']}: {found['state']}, {counts or 'no trial yet'} of {found['n_trials']}")
+    print(f"started {found['started']}, updated {found['updated']}, {found['elapsed_s']} s, {found['workers']} workers")
+    for row in found["running"] if found["state"] == "running" else []:
+        print(f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s")
+    if found["best"]:
+        print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
+    if found["state"] not in ("running", "finished"):
+        print("launch it again to go on")
+    return 0
+
+
+def best(args: argparse.Namespace) -> int:
+    """Show the best configuration, its checkpoint and its config."""
+    from sweeps.results import ranking, read_results, read_status
+    from sweeps.spec import Objective
+
+    run_dir = Path(args.run_dir)
+    objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
+    ranked = ranking(read_results(run_dir), objectives)
+    if not ranked:
+        raise LitError(f"{run_dir}: no trial has completed yet")
+    row = ranked[0]
+    folder = run_dir / "trials" / f"{row['number']:05d}"
+    files = {"config": folder / "config.yaml", "checkpoint": folder / "checkpoints" / "best.ckpt"}
+    found = {**row, **{name: str(path) for name, path in files.items() if path.exists()}}
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    spread = f" ± {row['deviation']:.2g} (standard deviation)" if row["deviation"] is not None else ""
+    print(f"trial {row['number']}: {objectives[0].metric} {row['mean']:.6g}{spread} over {row['n']} run(s), epoch {row.get('best_epoch')}")
+    for group in ("params.", "metrics."):
+        for key, value in row.items():
+            if key.startswith(group):
+                print(f"  {key.removeprefix(group):32} {value}")
+    for name in files:
+        if name in found:
+            print(f"{name:10} {found[name]}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write report.html: ranking, history, curves, importances; one file that needs no network."""
+    from sweeps.report.html import write_report
+
+    print(f"report {write_report(Path(args.run_dir), Path(args.output) if args.output else None)}")
+    return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Run a trial again from its saved config, and say whether the same came out."""
+    from sweeps.replay import replay_trial
+
+    return replay_trial(Path(args.run_dir), args.trial)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="sweeps", description="Hyperparameter sweeps of PyTorch Lightning runs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(function: object, name: str) -> argparse.ArgumentParser:
+        text = str(function.__doc__)
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = add(launch, "launch")
+    sub.add_argument("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
+    sub.add_argument("--n_trials", metavar="N", help="runs in total, over all interruptions")
+    sub.add_argument("--workers", metavar="N", help="processes; auto: one a GPU, or one a CPU core")
+    sub.add_argument("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
+    sub.add_argument("--storage", metavar="URL", help="database for the study; default: a journal file in the run folder")
+    sub.add_argument("--wandb", choices=_WANDB, default="auto", help="auto: online with a key and a network, else offline")
+    sub.add_argument("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
+    sub.add_argument("--dry_run", action="store_true", help="check everything, start nothing")
+    sub.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
+
+    sub = add(worker, "worker")
+    sub.add_argument("run_dir", metavar="RUN_DIR")
+    sub.add_argument("--slot", type=int, default=0, help="its number in results")
+    sub.add_argument("--threads", type=int, default=1, help="CPU threads")
+    sub.add_argument("--wandb", choices=_WANDB[1:], default="offline")
+    sub.add_argument("--with_launcher", action="store_true", help="stop when standard input ends")
+
+    for function, name in ((status, "status"), (best, "best")):
+        sub = add(function, name)
+        sub.add_argument("run_dir", metavar="RUN_DIR")
+        sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = add(report, "report")
+    sub.add_argument("run_dir", metavar="RUN_DIR")
+    sub.add_argument("--output", metavar="FILE", help="default: RUN_DIR/report.html")
+
+    sub = add(replay, "replay")
+    sub.add_argument("run_dir", metavar="RUN_DIR")
+    sub.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command; exits with 0 done, 1 all trials failed (or another result than before), 2 bad input, 130 interrupted."""
+    args = build_parser().parse_args(argv)
+    try:
+        code = args.function(args)
+    except LitError as error:
+        print(error, file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

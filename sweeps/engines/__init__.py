@@ -1,0 +1,1 @@
+"""What places slots on devices."""

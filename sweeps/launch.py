@@ -1,0 +1,271 @@
+"""From a spec to a finished sweep: check, open or continue the run folder, watch the workers, keep status and results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from lit_dl.errors import ConfigError, StorageError
+from lit_dl.files import write_text
+from lit_dl.tracking import Mode, settle
+from sweeps.check import Checked, check_in_child
+from sweeps.engines.local import LocalEngine, place_slots
+from sweeps.live import LiveView
+from sweeps.locks import RunFolderLock, identity
+from sweeps.results import Row, ranking, rows_of, write_results
+from sweeps.spec import SweepSpec, check_continues, load_spec
+from sweeps.storage import without_password
+from sweeps.study import SharedStudy
+
+_POLL_S = 0.5
+_MOST_QUICK_DEATHS = 5
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What was asked for on the command line beside the spec.
+
+    Args:
+        run_dir: The run folder.
+        url: Storage; `None`: the journal in the run folder.
+        wandb: Tracking mode.
+    """
+
+    run_dir: Path
+    url: str | None
+    wandb: Mode
+
+
+def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
+    """Runs a sweep to its end.
+
+    Returns:
+        Exit status: 0 done, 1 every trial failed or too many in a row did, 130 interrupted.
+
+    Raises:
+        LitError: Bad input; nothing was started and no folder made.
+    """
+    begun = monotonic()
+    _check_writable(order.run_dir)
+    checked = check_in_child(spec)
+    _check_same(order.run_dir, checked.spec)
+    _check_plugins(checked.spec)
+    print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
+    if dry_run:
+        return 0
+    is_new = not (order.run_dir / "spec.yaml").exists()
+    with _open_folder(order.run_dir) as lock:
+        try:
+            study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
+        except StorageError:
+            if is_new:
+                lock.release()
+                _remove_new(order.run_dir)
+            raise
+        write_text(order.run_dir / "spec.yaml", checked.spec.dump())
+        return Sweep(checked, order, study).run()
+
+
+def _summary(checked: Checked) -> str:
+    spec = checked.spec
+    logged = f", logs {', '.join(checked.metrics)}" if checked.metrics else ""
+    return f"{spec.n_trials} trials, {len(spec.space)} parameters, {len(spec.runs)} named runs{logged}"
+
+
+def _check_writable(run_dir: Path) -> None:
+    place = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise StorageError(f"{run_dir}: must be a folder that can be written; {place} cannot; name another --run_dir")
+    if run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / "spec.yaml").exists():
+        raise StorageError(f"{run_dir}: must be new, empty, or the run folder of a sweep; it has no spec.yaml; name another --run_dir")
+    if (run_dir / "lock").exists():
+        RunFolderLock(run_dir).release()
+
+
+def _check_same(run_dir: Path, spec: SweepSpec) -> None:
+    path = run_dir / "spec.yaml"
+    if path.exists():
+        check_continues(load_spec(path), spec)
+
+
+def _check_plugins(spec: SweepSpec) -> None:
+    from sweeps.samplers import build_pruner, build_sampler, exhausted_at
+
+    build_sampler(spec, 0)
+    build_pruner(spec)
+    exhausted_at(spec)
+
+
+@contextmanager
+def _open_folder(run_dir: Path) -> Iterator[RunFolderLock]:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = RunFolderLock(run_dir)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _remove_new(run_dir: Path) -> None:
+    for path in run_dir.iterdir():
+        path.unlink()
+    run_dir.rmdir()
+
+
+class Sweep:
+    """A sweep that is ready to run: its study, its workers, and what is shown of them.
+
+    Args:
+        checked: The resolved spec and the devices.
+        order: Where and how.
+        study: The study, open.
+    """
+
+    def __init__(self, checked: Checked, order: Launch, study: SharedStudy) -> None:
+        self.spec, self.order, self.study = checked.spec, order, study
+        slots = place_slots(checked.spec.workers, checked.gpus)
+        self.wandb = settle(order.wandb)
+        self.engine = LocalEngine(order.run_dir, slots, order.url, self.wandb)
+        self.begun, self.started = monotonic(), datetime.now(UTC)
+        self.stopping: str | None = None
+        self.rows: list[Row] = []
+        self._seen: tuple[int, int] = (-1, -1)
+
+    def run(self) -> int:
+        """Starts the workers and stays until they are done, or told to stop."""
+        given_back = self.study.reclaim()
+        with LiveView(self.spec) as view, self._signals():
+            for number in given_back:
+                view.say(f"trial {number}: its worker died; it waits to run again")
+            if not self.study.is_finished() or self.spec.evaluate_test == "best":
+                self.engine.start()
+            while self.engine.workers and self.stopping is None:
+                sleep(_POLL_S)
+                self._step(view)
+            state = self.stopping or "finished"
+            if self.stopping is not None:
+                view.say(f"{self.stopping}: stopping the workers")
+                self.engine.stop()
+                self.study.reclaim()
+            self._publish(view, state)
+            view.end(self.status(state), self.order.run_dir)
+        return self._exit_status(state)
+
+    def _step(self, view: LiveView) -> None:
+        for slot in self.engine.collect():
+            given_back = self.study.reclaim()
+            what = f"trial {', '.join(map(str, given_back))} waits to run again" if given_back else "it had no trial"
+            view.say(f"worker {slot} died; {what}; see {self.engine.log_of(slot)}")
+            if self.engine.quick_deaths > _MOST_QUICK_DEATHS:
+                self.stopping = "workers keep dying"
+                return
+            self.engine.restart(slot)
+        self._publish(view, "running")
+        if self.spec.timeout is not None and monotonic() - self.begun > self.spec.timeout:
+            self.stopping = "timeout"
+        last = self.rows[-self.spec.max_failures :]
+        if len(last) == self.spec.max_failures and all(row["state"] == "FAIL" for row in last):
+            self.stopping = f"the last {len(last)} trials failed"
+
+    def _publish(self, view: LiveView, state: str) -> None:
+        trials = self.study.trials()
+        evaluations = self.study.evaluations()
+        finished = sum(trial.state.is_finished() for trial in trials)
+        if (finished, len(evaluations)) != self._seen:
+            self._seen = (finished, len(evaluations))
+            rows = rows_of(self.spec, trials, evaluations)
+            self.rows = sorted(rows, key=lambda row: str(row["finished"]))
+            write_results(self.order.run_dir / "results.csv", rows)
+        self.running = [_running(trial) for trial in trials if trial.state.name == "RUNNING"]
+        self.waiting = sum(trial.state.name == "WAITING" for trial in trials)
+        status = self.status(state)
+        write_text(self.order.run_dir / "status.json", json.dumps(status, indent=1))
+        view.update(status, self.rows)
+
+    def status(self, state: str) -> dict[str, Any]:
+        """What `sweeps status` shows."""
+        counts = {name: sum(row["state"] == name for row in self.rows) for name in ("COMPLETE", "PRUNED", "FAIL")}
+        counts |= {"RUNNING": len(self.running), "WAITING": self.waiting}
+        best = ranking(self.rows, self.spec.objectives)
+        elapsed = monotonic() - self.begun
+        return {
+            "schema": 1,
+            "name": self.spec.name,
+            "state": state,
+            "launcher": identity(),
+            "storage": without_password(self.order.url) if self.order.url else "journal",
+            "wandb": self.wandb,
+            "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.spec.objectives],
+            "n_trials": self.study.total,
+            "workers": len(self.engine.slots),
+            "counts": counts,
+            "started": self.started.isoformat(timespec="seconds"),
+            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+            "elapsed_s": round(elapsed, 1),
+            "left_s": self._left(elapsed) if state == "running" else None,
+            "best": {key: best[0][key] for key in ("number", "value", "mean", "n")} if best else None,
+            "running": self.running,
+        }
+
+    def _left(self, elapsed: float) -> float | None:
+        """Seconds to go, if trials go on as those that ended in this launch."""
+        here = [row for row in self.rows if str(row["finished"]) >= self.started.isoformat()]
+        if not here:
+            return None
+        rest = self.study.total - len(self.rows)
+        return round(elapsed / len(here) * rest, 1)
+
+    def _exit_status(self, state: str) -> int:
+        if state == "interrupted":
+            return 130
+        failed = bool(self.rows) and all(row["state"] == "FAIL" for row in self.rows)
+        return 1 if failed or state not in ("finished", "timeout") else 0
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def stop(*_: object) -> None:
+            self.stopping = "interrupted"
+
+        kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+
+def _running(trial: Any) -> dict[str, Any]:
+    values = trial.intermediate_values
+    last = max(values, default=None)
+    since = trial.datetime_start
+    return {
+        "number": trial.number,
+        "slot": trial.user_attrs.get("owner", {}).get("slot"),
+        "attempt": trial.user_attrs.get("attempt"),
+        "epoch": last,
+        "value": values[last] if last is not None else None,
+        "elapsed_s": round((datetime.now() - since).total_seconds(), 1) if since else None,
+        "params": trial.params,
+    }
+
+
+def check_workers(value: str | None) -> int | None:
+    """The number of workers from a command line: `None` for auto.
+
+    Raises:
+        ConfigError: Neither auto nor a whole number of 1 or more.
+    """
+    if value in (None, "auto"):
+        return None
+    assert value is not None
+    if not value.isdigit() or int(value) < 1:
+        raise ConfigError("workers", f"must be auto or a whole number, 1 or more; got {value!r}")
+    return int(value)

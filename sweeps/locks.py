@@ -1,0 +1,67 @@
+"""Locks between processes of one machine, held by the kernel: they end with the process that holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from lit_dl.errors import StorageError
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock file exclusively; waits for whoever has it."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class RunFolderLock:
+    """Says that a run folder is in use, and by whom.
+
+    Args:
+        run_dir: The run folder.
+
+    Raises:
+        StorageError: Another launcher holds it; the error names its process.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._file: IO[str] = (run_dir / "lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            raise StorageError(f"{run_dir}: must not be in use; process {holder} runs this sweep; wait for it, or stop it") from None
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()} on {socket.gethostname()}")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Frees the folder."""
+        self._file.close()
+
+
+def identity() -> dict[str, object]:
+    """What tells this process from every other, also from a later one with its number."""
+    process = psutil.Process()
+    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+
+
+def is_alive(owner: dict[str, object]) -> bool:
+    """Whether the process of an `identity` still runs; true for one on another machine, of which nothing is known here."""
+    if owner.get("host") != socket.gethostname():
+        return True
+    try:
+        process = psutil.Process(int(str(owner["pid"])))
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - float(str(owner["started"]))) < 0.02
+    except (psutil.NoSuchProcess, KeyError):
+        return False

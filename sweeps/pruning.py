@@ -1,0 +1,80 @@
+"""The callback that reports a trial's objective after every epoch and stops it when the pruner says so.
+
+Optuna's own callback cannot be used: under DDP it takes only cached RDB storage and never averages over ranks, and a metric that is
+never logged is a warning. Here rank 0 reports and asks, and all ranks obey what it was told.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from optuna.trial import Trial
+
+from lit_dl.errors import ConfigError
+
+
+class TrialInterrupted(BaseException):
+    """The worker was asked to stop; not an `Exception`, so that no module takes it for an error of its own."""
+
+
+class ReportAndPrune(Checkpoint):
+    """Reports the objective at the end of each epoch that has one; epochs count from 1.
+
+    A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still log.
+
+    Args:
+        trial: The trial.
+        metrics: Names of the objectives; only the first of one is reported (Optuna prunes by one objective).
+        reported: The last epoch that an earlier attempt reported; it is neither reported nor judged again.
+    """
+
+    def __init__(self, trial: Trial, metrics: list[str], reported: int = 0) -> None:
+        self.trial, self.metrics, self.reported = trial, metrics, reported
+        self.verdict: str | None = None
+        self.seen = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        epoch = trainer.current_epoch + 1
+        values = [trainer.callback_metrics.get(name) for name in self.metrics]
+        if any(value is None for value in values):
+            return  # not validated in this epoch; `on_train_end` refuses a metric that never came
+        self.seen = True
+        verdict = self._judge(epoch, [float(value) for value in values if value is not None]) if trainer.is_global_zero else None
+        self.verdict = trainer.strategy.broadcast(verdict)
+        if self.verdict is not None:
+            trainer.should_stop = True
+
+    def _judge(self, epoch: int, values: list[float]) -> str | None:
+        if not all(math.isfinite(value) for value in values):
+            return "diverged"
+        if len(values) > 1 or epoch <= self.reported:
+            return None
+        self.trial.report(values[0], epoch)
+        return "pruned" if self.trial.should_prune() else None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if not self.seen:
+            logged = ", ".join(sorted(trainer.callback_metrics)) or "none"
+            raise ConfigError("objective.metric", f"{', '.join(self.metrics)} was never logged; logged are {logged}")
+
+
+class StopSwitch(Checkpoint):
+    """Raises `TrialInterrupted` before the next batch once `event` is set.
+
+    Args:
+        event: Anything with `is_set()`.
+    """
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+
+    def _look(self, *_: Any) -> None:
+        if self.event.is_set():
+            raise TrialInterrupted
+
+    on_train_batch_start = _look
+    on_validation_batch_start = _look
+    on_test_batch_start = _look

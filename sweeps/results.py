@@ -1,0 +1,154 @@
+"""The table of finished trials: everything that status, best and reports read. Imports neither optuna nor torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from lit_dl.errors import StorageError
+from lit_dl.files import write_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from sweeps.spec import Objective, SweepSpec
+
+Row = dict[str, Any]
+
+FIRST_COLUMNS = (
+    "number",
+    "state",
+    "outcome",
+    "reason",
+    "value",
+    "best_epoch",
+    "epochs",
+    "seed",
+    "elapsed_s",
+    "config_id",
+    "run",
+    "attempt",
+    "slot",
+    "started",
+    "finished",
+)
+_TEXT = ("state", "outcome", "reason", "config_id", "run", "started", "finished")
+
+
+def rows_of(spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Mapping[str, float]]) -> list[Row]:
+    """One row for each finished trial, in the order of their numbers."""
+    return [_row(spec, trial, evaluations.get(trial.number, {})) for trial in trials if trial.state.is_finished()]
+
+
+def _row(spec: SweepSpec, trial: FrozenTrial, evaluation: Mapping[str, float]) -> Row:
+    result = dict(trial.user_attrs.get("result", {}))
+    seed = spec.base.get("seed_everything", 0)
+    row = dict.fromkeys(FIRST_COLUMNS)
+    row |= {"number": trial.number, "state": trial.state.name, "outcome": "failed", "reason": "unknown"}
+    row |= {"seed": (0 if isinstance(seed, bool) else seed) + trial.user_attrs.get("seed_number", 0)}
+    row |= {"config_id": trial.user_attrs.get("config_id", str(trial.number)), "run": trial.user_attrs.get("run")}
+    head = {key: value for key, value in result.items() if not key.startswith(("metrics.", "final."))}
+    row |= head
+    if trial.state.name == "COMPLETE":
+        row["value"] = trial.values[0]
+    elif result.get(f"metrics.{spec.objectives[0].metric}") is not None:
+        row["value"] = result[f"metrics.{spec.objectives[0].metric}"]
+    row |= {f"params.{key}": value for key, value in trial.params.items()}
+    row |= {key: value for key, value in result.items() if key.startswith("metrics.")}
+    row |= {f"metrics.{key}": value for key, value in evaluation.items()}
+    return row | {key: value for key, value in result.items() if key.startswith("final.")}
+
+
+def write_results(path: Path, rows: list[Row]) -> None:
+    """Writes the table whole; a missing value is an empty cell."""
+    groups = ("params.", "metrics.", "final.")
+    names = dict.fromkeys([*FIRST_COLUMNS, *(key for row in rows for key in row)])
+    columns = [name for name in names if not name.startswith(groups)]
+    columns += [name for group in groups for name in sorted(names) if name.startswith(group)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_results(run_dir: Path) -> list[Row]:
+    """The rows of a run folder: numbers as numbers, empty cells left out.
+
+    Raises:
+        StorageError: The folder holds no sweep.
+    """
+    path = run_dir / "results.csv"
+    if not (run_dir / "spec.yaml").is_file():
+        raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no spec.yaml")
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: _value(k, v) for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+
+
+def _value(column: str, text: str) -> Any:
+    if column in _TEXT:
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"True": True, "False": False}.get(text, text)
+
+
+def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
+    """Completed configurations, best first: by the mean over their seeds; each with its best run and the spread.
+
+    With several objectives those come first that no other beats in all of them. PRUNED and FAIL are not ranked: their values
+    are of other epochs.
+
+    Returns:
+        For each configuration: the row of its best run, with `mean`, `deviation` (`None` for one seed), `n` and `numbers`.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["state"] == "COMPLETE":
+            groups.setdefault(str(row["config_id"]), []).append(row)
+    sign = -1.0 if objectives[0].direction == "maximize" else 1.0
+    entries = []
+    for members in groups.values():
+        values = [float(row["value"]) for row in members]
+        best = min(members, key=lambda row: sign * float(row["value"]))
+        spread = stdev(values) if len(values) > 1 else None
+        numbers = [row["number"] for row in members]
+        entries.append({**best, "mean": fmean(values), "deviation": spread, "n": len(values), "numbers": numbers})
+    entries.sort(key=lambda entry: sign * entry["mean"])
+    if len(objectives) > 1:
+        points = {id(entry): _point(entry, objectives) for entry in entries}
+        entries.sort(key=lambda entry: any(_beats(other, points[id(entry)]) for other in points.values()))
+    return entries
+
+
+def _point(row: Row, objectives: list[Objective]) -> list[float]:
+    signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
+    return [s * float(row.get(f"metrics.{o.metric}", math.inf)) for s, o in zip(signs, objectives, strict=True)]
+
+
+def _beats(one: list[float], other: list[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def read_status(run_dir: Path) -> Row:
+    """What the launcher last wrote about a sweep.
+
+    Raises:
+        StorageError: The folder holds no sweep.
+    """
+    path = run_dir / "status.json"
+    if not path.is_file():
+        raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no status.json")
+    status: Row = json.loads(path.read_text(encoding="utf-8"))
+    return status
