@@ -29,7 +29,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(nn.Sigmoid, "glorot", "logistic function, 1 / (1 + exp(-x))"),
     "tanh": Activation(nn.Tanh, "glorot", "hyperbolic tangent"),
     "relu": Activation(nn.ReLU, "he", "Nair & Hinton 2010, max(0, x)"),
-    "leaky_relu": Activation(lambda: nn.LeakyReLU(0.1), "he", "Maas et al. 2013, max(0.1 x, x); PyTorch's slope is 0.01"),
+    "leaky_relu": Activation(
+        lambda: nn.LeakyReLU(0.1), "he", "Maas et al. 2013, max(0.1 x, x); PyTorch's slope is 0.01"
+    ),
     "elu": Activation(nn.ELU, "he", "Clevert et al. 2016 (arXiv 1511.07289), alpha 1"),
     "selu": Activation(nn.SELU, "lecun", "Klambauer et al. 2017 (arXiv 1706.02515)"),
     "silu": Activation(nn.SiLU, "he", "Elfwing et al. 2017 (arXiv 1702.03118), x sigmoid(x); also called swish"),

@@ -26,19 +26,21 @@ Group = TypeVar("Group", NetworkConfig, OptimizerConfig, RegularizationConfig)
 class Classifier(LightningModule):
     """Classifies images (batch, channels, height, width) float32 into one of `network.classes` classes.
 
-    Logs, once an epoch, `train|val|test` x `loss|acc`: means over the samples of the epoch. The loss is without penalties;
-    the training figures are taken in training mode (dropout on) while the weights change, as Keras's history has them.
+    Logs, once an epoch, `train|val|test` x `loss|acc`: means over the samples of the epoch. The loss is without
+    penalties; the training figures are taken in training mode (dropout on) while the weights change, as Keras's
+    history has them.
 
-    The three groups are given as dataclasses or, from checkpoints, as dicts (annotated as dataclasses alone, because a union
-    would hide their keys from the command line).
+    The three groups are given as dataclasses or, from checkpoints, as dicts (annotated as dataclasses alone, because a
+    union would hide their keys from the command line).
 
     Args:
         network: Depth, width, activation, initializer, norm, dropout.
         optimizer: Optimizer and its hyperparameters.
         regularization: Penalties and max norm.
         loss: cross_entropy or hinge.
-        steps_per_execution: Minibatches, each with its own optimizer step, in one `training_step`: Keras's word for paying
-            a Trainer's cost a step only once in so many. 1: Lightning's automatic optimization. The results are the same.
+        steps_per_execution: Minibatches, each with its own optimizer step, in one `training_step`: Keras's word for
+            paying a Trainer's cost a step only once in so many. 1: Lightning's automatic optimization. The results are
+            the same.
         seed: Seed of the initial weights. `None`: the run's seed.
 
     Raises:
@@ -119,7 +121,7 @@ class Classifier(LightningModule):
         self._accumulated = 0
         if self.gradient_clip_val:
             self.clip_gradients(
-                optimizer,
+                optimizer,  # type: ignore[arg-type]
                 gradient_clip_val=self.gradient_clip_val,
                 gradient_clip_algorithm=self.gradient_clip_algorithm or "norm",
             )

@@ -43,15 +43,17 @@ _TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
 }
 _BESIDE_THE_CONFIG = ("config", "run_dir", "ckpt_path", "weights_only", "return_predictions", "verbose")
-_PARSERS: dict[tuple[type, type | None], LightningArgumentParser] = {}
+_PARSERS: dict[tuple[object, object], LightningArgumentParser] = {}
 
 
 class LitCLI(LightningCLI):
     """LightningCLI whose keys are those of one module class and one data module class, and of the groups of a run.
 
     Args:
-        paths: Import paths of the LightningModule and of the LightningDataModule; no data module: the module has loaders.
-        args: Command-line arguments with a subcommand, which is run; or a run config in normal form without `class_path`.
+        paths: Import paths of the LightningModule and of the LightningDataModule; no data module: the module has
+            loaders.
+        args: Command-line arguments with a subcommand, which is run; or a run config in normal form without
+            `class_path`.
         build: Whether to make the objects; without it a config is parsed and no more.
         parse: Whether to parse at all; without it there is only the parser.
         place: Where a run made from a config goes; `None`: it leaves no file.
@@ -86,7 +88,7 @@ class LitCLI(LightningCLI):
             trainer_defaults=_TRAINER_DEFAULTS,
             auto_configure_optimizers=module.configure_optimizers is LightningModule.configure_optimizers,
             load_from_checkpoint_support=False,
-            parser_kwargs={**options, **{name: options for name in self.subcommands()}},
+            parser_kwargs={**options, **dict.fromkeys(self.subcommands(), options)},
             args=args,
             run=isinstance(args, list),
         )
@@ -96,14 +98,16 @@ class LitCLI(LightningCLI):
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
-        """Builds the parser; for configs once a process and pair of classes, as it takes longer than a small trial's rest."""
+        """Builds the parser; for configs once a process and pair of classes, as that takes longer than the rest."""
         key = (self._model_class, self.datamodule_class)
         if add_subcommands or key not in _PARSERS:
             super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
             for group, base in (("model", LightningModule), ("data", LightningDataModule)):
                 self.parser.add_instantiator(_instantiator(group), base)
         if not add_subcommands:
-            self.parser = _PARSERS.setdefault(key, self.parser if hasattr(self, "parser") else None)
+            if key not in _PARSERS:
+                _PARSERS[key] = self.parser
+            self.parser = _PARSERS[key]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The keys of a run beside those of Trainer, module and data."""
@@ -228,12 +232,14 @@ def _instantiator(group: str) -> Callable[..., Any]:
             except LitError:
                 raise
             except Exception as error:
-                raise ConfigError("", f"{cls.__name__} refuses its arguments ({type(error).__name__}: {error})") from error
+                raise ConfigError(
+                    "", f"{cls.__name__} refuses its arguments ({type(error).__name__}: {error})"
+                ) from error
 
     return instantiate
 
 
-class _trainer_errors:  # noqa: N801 - a context manager
+class _trainer_errors:
     """Turns what the Trainer refuses into errors about the group `trainer`."""
 
     def __enter__(self) -> None:

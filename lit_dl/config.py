@@ -1,8 +1,10 @@
-"""The config language without the classes: reading YAML, the normal form of a run config, dotted keys, errors that teach.
+"""The config language without the classes: reading YAML, the normal form of a run config, dotted keys, errors that
+teach.
 
-A run config is what LightningCLI takes: `trainer`, `model`, `data` and a few groups of ours. `model` and `data` are given
-either by their arguments alone (our classes) or by `class_path` and `init_args` (anyone's). The normal form has the arguments
-directly below `model`, with `class_path` beside them, so that one dotted key (`model.hidden`) names an argument of any class.
+A run config is what LightningCLI takes: `trainer`, `model`, `data` and a few groups of ours. `model` and `data` are
+given either by their arguments alone (our classes) or by `class_path` and `init_args` (anyone's). The normal form has
+the arguments directly below `model`, with `class_path` beside them, so that one dotted key (`model.hidden`) names an
+argument of any class.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands here twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands here twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
     list("-+0123456789."),
@@ -51,7 +55,7 @@ def parse_yaml(text: str, where: str) -> Any:
         ConfigError: It does not parse; the error names `where`, line and column.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
@@ -151,8 +155,8 @@ def get_key(config: Mapping[str, Any], key: str) -> Any:
 def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     """A copy of `base` with dotted keys set.
 
-    A `name` or `class_path` that changes drops what the base had chosen for the old one: the momentum of the base is not
-    handed to Adam. Keys set together with it stay.
+    A `name` or `class_path` that changes drops what the base had chosen for the old one: the momentum of the base is
+    not handed to Adam. Keys set together with it stay.
     """
     result = deepcopy(dict(base))
     in_order = sorted(values, key=lambda key: key.rsplit(".", 1)[-1] not in _SELECTORS)

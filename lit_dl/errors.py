@@ -1,9 +1,9 @@
 """What can go wrong, as a tree. Imports no torch, so that a command can report bad input before it loads anything.
 
-    LitError
-    ├── ConfigError      a key, its value, and what must hold; nothing was started
-    ├── DataError        a data file that is missing or damaged
-    └── StorageError     a study, its storage or its run folder that cannot be used
+LitError
+├── ConfigError      a key, its value, and what must hold; nothing was started
+├── DataError        a data file that is missing or damaged
+└── StorageError     a study, its storage or its run folder that cannot be used
 """
 
 from __future__ import annotations

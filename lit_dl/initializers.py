@@ -1,7 +1,7 @@
 """Weight initializers by name: one table, one builder.
 
-All draw with zero mean; the table gives the variance from the fans of the weight. For a dense layer `fan_in` is the number
-of inputs and `fan_out` the number of units; for a convolution both are multiplied by the kernel's area.
+All draw with zero mean; the table gives the variance from the fans of the weight. For a dense layer `fan_in` is the
+number of inputs and `fan_out` the number of units; for a convolution both are multiplied by the kernel's area.
 """
 
 from __future__ import annotations

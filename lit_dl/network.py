@@ -26,11 +26,12 @@ class NetworkConfig:
         depth: Hidden layers, 1 or more. `None`: as many as `width` lists, or 2 when `width` is one number.
         width: Units (mlp) or channels (cnn) of the hidden layers: one number for all, or a list with one for each.
         activation: relu, leaky_relu, elu, selu, tanh, sigmoid or silu.
-        initializer: glorot, he or lecun, each _normal or _uniform; or auto, which picks by activation: glorot_uniform for
-            none, tanh and sigmoid, he_normal for relu and its variants, lecun_normal for selu. Biases start at 0.
+        initializer: glorot, he or lecun, each _normal or _uniform; or auto, which picks by activation: glorot_uniform
+            for none, tanh and sigmoid, he_normal for relu and its variants, lecun_normal for selu. Biases start at 0.
         norm: Batch normalization none, before or after the activation. Source: Ioffe & Szegedy 2015 (arXiv 1502.03167).
         bias: Whether hidden layers have a bias; the output layer always has one.
-        dropout: Share of a hidden layer's outputs dropped in training, in [0, 1). Source: Srivastava et al. 2014, inverted.
+        dropout: Share of a hidden layer's outputs dropped in training, in [0, 1). Source: Srivastava et al. 2014,
+            inverted.
         input_shape: Shape of one sample, (channels, height, width).
         classes: Number of outputs.
     """
@@ -80,7 +81,9 @@ def check_network(config: NetworkConfig) -> None:
     if config.classes < 1:
         raise ConfigError("classes", f"must be 1 or more; got {config.classes!r}")
     if len(config.input_shape) != 3 or min(config.input_shape) < 1:
-        raise ConfigError("input_shape", f"must be channels, height and width, each 1 or more; got {config.input_shape!r}")
+        raise ConfigError(
+            "input_shape", f"must be channels, height and width, each 1 or more; got {config.input_shape!r}"
+        )
 
 
 def build_network(config: NetworkConfig, generator: torch.Generator) -> nn.Sequential:

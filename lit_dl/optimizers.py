@@ -20,7 +20,8 @@ class OptimizerConfig:
     Args:
         name: sgd, momentum, nesterov, rmsprop, adam, adamw, or the import path of a torch Optimizer class.
         lr: Learning rate, above 0. Defaults: 0.01 for sgd, momentum and nesterov, 0.001 for the others.
-        momentum: Share of the last step that goes on, in [0, 1); for momentum and nesterov (default 0.9) and rmsprop (0).
+        momentum: Share of the last step that goes on, in [0, 1); for momentum and nesterov (default 0.9) and rmsprop
+            (0).
         weight_decay: Decay of the weights, 0 or more; decoupled from the gradient for adamw (default 0.01), added to it
             for the others (default 0).
         rho: Decay of rmsprop's mean square, in [0, 1); default 0.9.
@@ -105,12 +106,16 @@ def check_optimizer(config: OptimizerConfig) -> None:
     if config.name not in OPTIMIZERS:
         raise unknown_name("name", config.name, OPTIMIZERS)
     if config.init_args is not None:
-        raise ConfigError("init_args", f"{config.init_args!r} is for a class by import path, not for name={config.name!r}")
+        raise ConfigError(
+            "init_args", f"{config.init_args!r} is for a class by import path, not for name={config.name!r}"
+        )
     row = OPTIMIZERS[config.name]
     for key, value in given.items():
         if key not in row.defaults:
             takes = ", ".join(row.defaults)
-            raise ConfigError(key, f"{value!r} does not apply to name={config.name!r}, which takes {takes}; set it to null")
+            raise ConfigError(
+                key, f"{value!r} does not apply to name={config.name!r}, which takes {takes}; set it to null"
+            )
 
 
 def _check_range(key: str, value: float) -> None:

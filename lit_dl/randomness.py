@@ -1,7 +1,8 @@
 """Where every random number of a run comes from: its seed, the epoch, and what the number is for.
 
-At the start of each epoch all generators are set from (seed, epoch); data order and initialization have streams of their own.
-So a run that resumes after a completed epoch draws what the uninterrupted run would have drawn, with no generator saved.
+At the start of each epoch all generators are set from (seed, epoch); data order and initialization have streams of
+their own. So a run that resumes after a completed epoch draws what the uninterrupted run would have drawn, with no
+generator saved.
 """
 
 from __future__ import annotations

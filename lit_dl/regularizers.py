@@ -18,8 +18,8 @@ class RegularizationConfig:
     Args:
         l1: Adds l1 times the sum of absolute kernel weights to the loss; 0 or more.
         l2: Adds l2 times the sum of squared kernel weights (no half, as Keras) to the loss; 0 or more.
-        max_norm: After each step, scales the incoming weights of every unit down to at most this Euclidean norm; above 0.
-            `None` switches it off. Source: Srivastava et al. 2014, section 5.1.
+        max_norm: After each step, scales the incoming weights of every unit down to at most this Euclidean norm; above
+            0. `None` switches it off. Source: Srivastava et al. 2014, section 5.1.
     """
 
     l1: float = 0.0
@@ -41,7 +41,7 @@ def check_regularization(config: RegularizationConfig) -> None:
 
 
 def penalty(config: RegularizationConfig, kernels: Sequence[Tensor]) -> Tensor | None:
-    """l1 times the sum of |w| plus l2 times the sum of w squared, over the kernels; `None` when both strengths are 0."""
+    """l1 times the sum of |w| plus l2 times the sum of w squared, over the kernels; `None` when both are 0."""
     terms = []
     if config.l1:
         terms += [config.l1 * kernel.abs().sum() for kernel in kernels]

@@ -1,4 +1,4 @@
-"""One run: a module, its data and a Trainer that stops early, keeps its best epoch, and leaves its files in one folder."""
+"""One run: a module, its data and a Trainer that stops early, keeps its best epoch, and leaves files in one folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class CheckpointConfig:
     """Which epochs are kept.
 
     Args:
-        monitor: Metric that says which epoch is best. `None`: `val/loss` for our own model; for others only the last is kept.
+        monitor: Metric that says which epoch is best. `None`: `val/loss` for our own model; for others only the last
+            is kept.
         mode: Whether min or max of the metric is better.
         last: Keep the last epoch beside the best.
     """
@@ -74,7 +75,8 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run leaves its files and what it is called there: beside its config, so that repeating overwrites nothing.
+    """Where a run leaves its files and what it is called there: beside its config, so that repeating overwrites
+    nothing.
 
     Args:
         run_dir: Folder for config.yaml, metrics.csv, checkpoints and wandb.
@@ -176,7 +178,9 @@ class Run:
         if config.patience is None or monitor is None:
             return None
         if config.patience < 1:
-            raise ConfigError("early_stopping.patience", f"must be 1 or more, or null for none; got {config.patience!r}")
+            raise ConfigError(
+                "early_stopping.patience", f"must be 1 or more, or null for none; got {config.patience!r}"
+            )
         if config.min_delta < 0:
             raise ConfigError("early_stopping.min_delta", f"must be 0 or more; got {config.min_delta!r}")
         return EarlyStopping(monitor, mode=config.mode, patience=config.patience, min_delta=config.min_delta)

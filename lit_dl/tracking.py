@@ -127,7 +127,7 @@ class Tracker:
                 super().log_metrics(values, step)
                 tracker.seconds += perf_counter() - started
 
-        return EpochLogger(experiment=self._run, log_model=False)  # type: ignore[arg-type]
+        return EpochLogger(experiment=self._run, log_model=False)
 
     def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
         """Records the summary and closes the run."""

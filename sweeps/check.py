@@ -16,7 +16,7 @@ from typing import Any
 
 from lit_dl.config import Config, class_paths, get_key, merge, normal, normal_key, overlay
 from lit_dl.errors import ConfigError, suggest
-from sweeps.space import Parameter, Space
+from sweeps.space import Parameter, Space, Values
 from sweeps.spec import SweepSpec, with_space
 
 
@@ -144,7 +144,9 @@ def _parsed(base: Config, key: str, value: float) -> Any:
 
 
 def _check_branches(spec: SweepSpec) -> None:
-    samples = [(f"space.{p.name}", values, None) for p, values in spec.space.branches()]
+    samples: list[tuple[str, Values, str | None]] = [
+        (f"space.{p.name}", values, None) for p, values in spec.space.branches()
+    ]
     samples += [(f"runs.{name}", {}, name) for name in spec.runs]
     for place, values, run in samples or [("base", {}, None)]:
         config = spec.configuration(values, run, 0)
@@ -152,7 +154,9 @@ def _check_branches(spec: SweepSpec) -> None:
             _try_config(spec, config)
         except ConfigError as error:
             chosen = ", ".join(f"{k}={v!r}" for k, v in values.items() if f"space.{k}" == place)
-            raise ConfigError(error.key, error.problem + (f" (with {chosen} of {place})" if chosen else f" (in {place})")) from None
+            raise ConfigError(
+                error.key, error.problem + (f" (with {chosen} of {place})" if chosen else f" (in {place})")
+            ) from None
 
 
 def _try_config(spec: SweepSpec, config: Config) -> None:
@@ -178,11 +182,15 @@ def _check_step(spec: SweepSpec, config: Config) -> list[str]:
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:
-            raise ConfigError("base", f"fails in its first batch ({type(error).__name__}: {error}); try lit-dl fit on it") from error
+            raise ConfigError(
+                "base", f"fails in its first batch ({type(error).__name__}: {error}); try lit-dl fit on it"
+            ) from error
     metrics = sorted(name for name, value in run.trainer.callback_metrics.items() if value.numel() == 1)
     watched = [("objective.metric", objective.metric) for objective in spec.objectives]
     watched += [(f"{group}.monitor", get_key(config, f"{group}.monitor")) for group in ("early_stopping", "checkpoint")]
     for key, metric in watched:
         if metric not in metrics:
-            raise ConfigError(key, f"{metric!r} is never logged; logged are {', '.join(metrics) or 'none'}{suggest(metric, metrics)}")
+            raise ConfigError(
+                key, f"{metric!r} is never logged; logged are {', '.join(metrics) or 'none'}{suggest(metric, metrics)}"
+            )
     return metrics

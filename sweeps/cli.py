@@ -60,7 +60,9 @@ def status(args: argparse.Namespace) -> int:
     print(f"{found['name']}: {found['state']}, {counts or 'no trial yet'} of {found['n_trials']}")
     print(f"started {found['started']}, updated {found['updated']}, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
-        print(f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s")
+        print(
+            f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s"
+        )
     if found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
     if found["state"] not in ("running", "finished"):
@@ -86,7 +88,8 @@ def best(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=1))
         return 0
     spread = f" ± {row['deviation']:.2g} (standard deviation)" if row["deviation"] is not None else ""
-    print(f"trial {row['number']}: {objectives[0].metric} {row['mean']:.6g}{spread} over {row['n']} run(s), epoch {row.get('best_epoch')}")
+    what = f"{objectives[0].metric} {row['mean']:.6g}{spread}"
+    print(f"trial {row['number']}: {what} over {row['n']} run(s), epoch {row.get('best_epoch')}")
     for group in ("params.", "metrics."):
         for key, value in row.items():
             if key.startswith(group):
@@ -128,8 +131,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--n_trials", metavar="N", help="runs in total, over all interruptions")
     sub.add_argument("--workers", metavar="N", help="processes; auto: one a GPU, or one a CPU core")
     sub.add_argument("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
-    sub.add_argument("--storage", metavar="URL", help="database for the study; default: a journal file in the run folder")
-    sub.add_argument("--wandb", choices=_WANDB, default="auto", help="auto: online with a key and a network, else offline")
+    sub.add_argument(
+        "--storage", metavar="URL", help="database for the study; default: a journal file in the run folder"
+    )
+    sub.add_argument(
+        "--wandb", choices=_WANDB, default="auto", help="auto: online with a key and a network, else offline"
+    )
     sub.add_argument("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
     sub.add_argument("--dry_run", action="store_true", help="check everything, start nothing")
     sub.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
@@ -157,7 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs a command; exits with 0 done, 1 all trials failed (or another result than before), 2 bad input, 130 interrupted."""
+    """Runs a command; exits with 0 done, 1 all trials failed or a replay differs, 2 bad input, 130 interrupted."""
     args = build_parser().parse_args(argv)
     try:
         code = args.function(args)

@@ -1,4 +1,4 @@
-"""From a spec to a finished sweep: check, open or continue the run folder, watch the workers, keep status and results."""
+"""From a spec to a finished sweep: check, open or continue the folder, watch the workers, keep status and results."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def _check_writable(run_dir: Path) -> None:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise StorageError(f"{run_dir}: must be a folder that can be written; {place} cannot; name another --run_dir")
     if run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / "spec.yaml").exists():
-        raise StorageError(f"{run_dir}: must be new, empty, or the run folder of a sweep; it has no spec.yaml; name another --run_dir")
+        raise StorageError(
+            f"{run_dir}: must be new, empty, or the run folder of a sweep; it has no spec.yaml; name another --run_dir"
+        )
     if (run_dir / "lock").exists():
         RunFolderLock(run_dir).release()
 

@@ -40,7 +40,9 @@ class RunFolderLock:
         except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
-            raise StorageError(f"{run_dir}: must not be in use; process {holder} runs this sweep; wait for it, or stop it") from None
+            raise StorageError(
+                f"{run_dir}: must not be in use; process {holder} runs this sweep; wait for it, or stop it"
+            ) from None
         self._file.truncate(0)
         self._file.write(f"{os.getpid()} on {socket.gethostname()}")
         self._file.flush()
@@ -57,11 +59,14 @@ def identity() -> dict[str, object]:
 
 
 def is_alive(owner: dict[str, object]) -> bool:
-    """Whether the process of an `identity` still runs; true for one on another machine, of which nothing is known here."""
+    """Whether the process of an `identity` still runs; true for another machine's, of which nothing is known here."""
     if owner.get("host") != socket.gethostname():
         return True
     try:
         process = psutil.Process(int(str(owner["pid"])))
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - float(str(owner["started"]))) < 0.02
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and abs(process.create_time() - float(str(owner["started"]))) < 0.02
+        )
     except (psutil.NoSuchProcess, KeyError):
         return False

@@ -1,7 +1,7 @@
 """The callback that reports a trial's objective after every epoch and stops it when the pruner says so.
 
-Optuna's own callback cannot be used: under DDP it takes only cached RDB storage and never averages over ranks, and a metric that is
-never logged is a warning. Here rank 0 reports and asks, and all ranks obey what it was told.
+Optuna's own callback cannot be used: under DDP it takes only cached RDB storage and never averages over ranks, and a
+metric that is never logged is a warning. Here rank 0 reports and asks, and all ranks obey what it was told.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from optuna.trial import Trial
 
@@ -23,7 +23,8 @@ class TrialInterrupted(BaseException):
 class ReportAndPrune(Checkpoint):
     """Reports the objective at the end of each epoch that has one; epochs count from 1.
 
-    A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still log.
+    A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still
+    log.
 
     Args:
         trial: The trial.
@@ -42,7 +43,11 @@ class ReportAndPrune(Checkpoint):
         if any(value is None for value in values):
             return  # not validated in this epoch; `on_train_end` refuses a metric that never came
         self.seen = True
-        verdict = self._judge(epoch, [float(value) for value in values if value is not None]) if trainer.is_global_zero else None
+        verdict = (
+            self._judge(epoch, [float(value) for value in values if value is not None])
+            if trainer.is_global_zero
+            else None
+        )
         self.verdict = trainer.strategy.broadcast(verdict)
         if self.verdict is not None:
             trainer.should_stop = True
@@ -61,7 +66,7 @@ class ReportAndPrune(Checkpoint):
             raise ConfigError("objective.metric", f"{', '.join(self.metrics)} was never logged; logged are {logged}")
 
 
-class StopSwitch(Checkpoint):
+class StopSwitch(Callback):
     """Raises `TrialInterrupted` before the next batch once `event` is set.
 
     Args:
@@ -71,10 +76,15 @@ class StopSwitch(Checkpoint):
     def __init__(self, event: Any) -> None:
         self.event = event
 
-    def _look(self, *_: Any) -> None:
+    def _look(self) -> None:
         if self.event.is_set():
             raise TrialInterrupted
 
-    on_train_batch_start = _look
-    on_validation_batch_start = _look
-    on_test_batch_start = _look
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._look()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        self._look()
+
+    def on_test_batch_start(self, *_: Any) -> None:
+        self._look()

@@ -41,7 +41,9 @@ FIRST_COLUMNS = (
 _TEXT = ("state", "outcome", "reason", "config_id", "run", "started", "finished")
 
 
-def rows_of(spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Mapping[str, float]]) -> list[Row]:
+def rows_of(
+    spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Mapping[str, float]]
+) -> list[Row]:
     """One row for each finished trial, in the order of their numbers."""
     return [_row(spec, trial, evaluations.get(trial.number, {})) for trial in trials if trial.state.is_finished()]
 
@@ -107,11 +109,12 @@ def _value(column: str, text: str) -> Any:
 def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
     """Completed configurations, best first: by the mean over their seeds; each with its best run and the spread.
 
-    With several objectives those come first that no other beats in all of them. PRUNED and FAIL are not ranked: their values
-    are of other epochs.
+    With several objectives those come first that no other beats in all of them. PRUNED and FAIL are not ranked: their
+    values are of other epochs.
 
     Returns:
-        For each configuration: the row of its best run, with `mean`, `deviation` (`None` for one seed), `n` and `numbers`.
+        For each configuration: the row of its best run, with `mean`, `deviation` (`None` for one seed), `n` and
+        `numbers`.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:

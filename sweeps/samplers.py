@@ -79,7 +79,9 @@ def _find(key: str, plugin: Plugin, module: Any, base: type) -> type[Any]:
 def _build(key: str, cls: type, arguments: dict[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`, without which conditions are sampled blindly
+            warnings.simplefilter(
+                "ignore", ExperimentalWarning
+            )  # `group`, without which conditions are sampled blindly
             return cls(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}.init_args", f"refused by {cls.__name__}: {error}") from None
@@ -93,7 +95,9 @@ def grid(space: Space) -> dict[str, list[Any]]:
     """
     for parameter in space:
         if parameter.when:
-            raise ConfigError(f"space.{parameter.name}.when", "does not go with GridSampler; BruteForceSampler takes conditions")
+            raise ConfigError(
+                f"space.{parameter.name}.when", "does not go with GridSampler; BruteForceSampler takes conditions"
+            )
     return {parameter.name: _values(parameter) for parameter in space}
 
 
@@ -102,7 +106,9 @@ def _values(parameter: Parameter) -> list[Any]:
         return parameter.options()
     step = parameter.step or (1 if parameter.type == "int" and not parameter.log else None)
     if step is None:
-        raise ConfigError(f"space.{parameter.name}", "must have a step or be a list of choices, to be gone through one by one")
+        raise ConfigError(
+            f"space.{parameter.name}", "must have a step or be a list of choices, to be gone through one by one"
+        )
     assert parameter.low is not None
     assert parameter.high is not None
     count = floor((parameter.high - parameter.low) / step + 1e-9) + 1

@@ -52,7 +52,7 @@ class Parameter:
         return self.low is not None
 
     def options(self) -> list[Any]:
-        """What a sampler chooses from, as storage keeps it: names of presets, choices; a list or mapping as JSON text."""
+        """What a sampler chooses from, as storage keeps it: names of presets, choices; lists as JSON text."""
         if self.presets is not None:
             return list(self.presets)
         return [json.dumps(choice) if isinstance(choice, list | dict) else choice for choice in self.choices or []]
@@ -70,7 +70,9 @@ class Parameter:
         if self.presets is not None:
             return self.presets[value]
         if self.choices is not None:
-            value = next((choice for choice, option in zip(self.choices, self.options(), strict=True) if option == value), value)
+            value = next(
+                (choice for choice, option in zip(self.choices, self.options(), strict=True) if option == value), value
+            )
         return {normal_key(self.name): value}
 
     def targets(self) -> set[str]:
@@ -157,7 +159,9 @@ class Space:
             for bound in ("low", "high", "step"):
                 value = getattr(parameter, bound)
                 if parameter.type == "int" and value is not None and value != int(value):
-                    raise ConfigError(f"space.{parameter.name}.{bound}", f"must be an integer, as its target is; got {value!r}")
+                    raise ConfigError(
+                        f"space.{parameter.name}.{bound}", f"must be an integer, as its target is; got {value!r}"
+                    )
         return Space(typed)
 
     def dump(self) -> Values:
@@ -186,13 +190,23 @@ def _parse_parameter(name: str, entry: object) -> Parameter:
     key = f"space.{name}"
     if not isinstance(entry, Mapping):
         raise ConfigError(key, f"must be a mapping with low and high, choices, or presets; got {entry!r}")
-    kinds = [kind for kind, sign in (("range", {"low", "high"}), ("choices", {"choices"}), ("presets", {"presets"})) if sign & set(entry)]
+    kinds = [
+        kind
+        for kind, sign in (("range", {"low", "high"}), ("choices", {"choices"}), ("presets", {"presets"}))
+        if sign & set(entry)
+    ]
     if len(kinds) != 1:
-        raise ConfigError(key, f"must have exactly one of low and high, choices, presets; got {', '.join(map(str, entry)) or 'nothing'}")
+        raise ConfigError(
+            key,
+            f"must have exactly one of low and high, choices, presets; got {', '.join(map(str, entry)) or 'nothing'}",
+        )
     for field_name in entry:
         if field_name not in _FIELDS[kinds[0]]:
             known = _FIELDS[kinds[0]]
-            raise ConfigError(f"{key}.{field_name}", f"no such key for {kinds[0]}, which has {', '.join(known)}{suggest(str(field_name), known)}")
+            raise ConfigError(
+                f"{key}.{field_name}",
+                f"no such key for {kinds[0]}, which has {', '.join(known)}{suggest(str(field_name), known)}",
+            )
     values = dict(entry)
     when = values.pop("when", {})
     if not isinstance(when, Mapping):
@@ -200,7 +214,9 @@ def _parse_parameter(name: str, entry: object) -> Parameter:
     conditions = {str(k): list(v) if isinstance(v, list) else [v] for k, v in when.items()}
     {"range": _check_range, "choices": _check_choices, "presets": _check_presets}[kinds[0]](key, values)
     if kinds[0] == "presets":
-        values["presets"] = {str(k): {normal_key(n): v for n, v in leaves(p or {})} for k, p in values["presets"].items()}
+        values["presets"] = {
+            str(k): {normal_key(n): v for n, v in leaves(p or {})} for k, p in values["presets"].items()
+        }
     return Parameter(name, when=conditions, **values)
 
 
@@ -252,7 +268,10 @@ def _check_condition(name: str, parent: str, options: list[Any], parameters: Map
     known = parameters[parent].options()
     for option in options:
         if option not in known:
-            raise ConfigError(f"{key}.{parent}", f"{option!r} is not one of {', '.join(map(str, known))}{suggest(str(option), map(str, known))}")
+            raise ConfigError(
+                f"{key}.{parent}",
+                f"{option!r} is not one of {', '.join(map(str, known))}{suggest(str(option), map(str, known))}",
+            )
 
 
 def _check_overlaps(space: Space) -> None:
@@ -260,7 +279,9 @@ def _check_overlaps(space: Space) -> None:
     for parameter in space:
         for target in parameter.targets():
             if target in owners:
-                raise ConfigError(f"space.{parameter.name}", f"sets {target}, and so does space.{owners[target]}; keep one")
+                raise ConfigError(
+                    f"space.{parameter.name}", f"sets {target}, and so does space.{owners[target]}; keep one"
+                )
             owners[target] = parameter.name
 
 

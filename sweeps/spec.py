@@ -1,4 +1,4 @@
-"""The sweep spec: what is asked of a sweep, read from YAML, checked as far as that goes without torch, written resolved."""
+"""The sweep spec: what is asked of a sweep, read from YAML, checked as far as that goes without torch, and dumped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ from sweeps.space import Space, Values, parse_space
 DIRECTIONS = ("minimize", "maximize")
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
-MAY_CHANGE = ("n_trials", "workers", "sampler", "pruner", "tracking", "timeout", "max_failures", "check", "evaluate_test")
+MAY_CHANGE = (
+    "n_trials",
+    "workers",
+    "sampler",
+    "pruner",
+    "tracking",
+    "timeout",
+    "max_failures",
+    "check",
+    "evaluate_test",
+)
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,13 @@ def parse_spec(
     given: Mapping[str, Any], folder: Path, default_name: str, settings: Mapping[str, Any] | None = None
 ) -> SweepSpec:
     """The spec in a mapping; see `load_spec`."""
-    known = ("name", "base", "objective", "space", *(f.name for f in fields(SweepSpec) if f.name not in ("objectives", "base")))
+    known = (
+        "name",
+        "base",
+        "objective",
+        "space",
+        *(f.name for f in fields(SweepSpec) if f.name not in ("objectives", "base")),
+    )
     for key in given:
         if key not in known:
             raise ConfigError(str(key), f"no such key of a sweep{suggest(str(key), known)}")
@@ -178,7 +194,9 @@ def parse_spec(
         tracking=_mapping(given.get("tracking") or {}, "tracking"),
     )
     if spec.pruner is not None and len(spec.objectives) > 1:
-        raise ConfigError("pruner", f"does not go with {len(spec.objectives)} objectives (Optuna prunes by one); leave it out")
+        raise ConfigError(
+            "pruner", f"does not go with {len(spec.objectives)} objectives (Optuna prunes by one); leave it out"
+        )
     return spec
 
 
@@ -186,7 +204,9 @@ def _base(given: object, folder: Path) -> Config:
     if isinstance(given, str):
         return normal(load_yaml(folder / given))
     if given is None:
-        raise ConfigError("base", "must be given: the file of the run config that all trials start from, or the config itself")
+        raise ConfigError(
+            "base", "must be given: the file of the run config that all trials start from, or the config itself"
+        )
     return normal(_mapping(given, "base"))
 
 
@@ -214,7 +234,9 @@ def _objectives(given: object) -> list[Objective]:
                 raise ConfigError(f"objective.{key}", f"no such key{suggest(str(key), ('metric', 'direction'))}")
         if not isinstance(values.get("metric"), str):
             raise ConfigError("objective.metric", f"must be the name of a logged metric; got {values.get('metric')!r}")
-        objectives.append(Objective(values["metric"], _one_of(values.get("direction"), "objective.direction", DIRECTIONS)))
+        objectives.append(
+            Objective(values["metric"], _one_of(values.get("direction"), "objective.direction", DIRECTIONS))
+        )
     return objectives
 
 
@@ -238,9 +260,14 @@ def _n_trials(value: object, runs: int, seeds: int, space: Space) -> int:
         raise ConfigError("n_trials", "must be given: how many runs in total")
     number = _whole(value, "n_trials", 1)
     if number % seeds:
-        raise ConfigError("n_trials", f"must be a multiple of seeds={seeds}, as it counts runs; got {number}; try {number + seeds - number % seeds}")
+        more = number + seeds - number % seeds
+        raise ConfigError(
+            "n_trials", f"must be a multiple of seeds={seeds}, as it counts runs; got {number}; try {more}"
+        )
     if number < listed:
-        raise ConfigError("n_trials", f"must be at least {listed}, the configurations of runs times seeds; got {number}")
+        raise ConfigError(
+            "n_trials", f"must be at least {listed}, the configurations of runs times seeds; got {number}"
+        )
     if not len(space) and number > max(listed, seeds):
         raise ConfigError("space", f"must vary something for n_trials={number}; got none")
     return number
@@ -253,7 +280,9 @@ def _runs(given: object, space: Space) -> dict[str, Values]:
         for key, value in values.items():
             if key in space and not space.parameters[key].is_range and value not in space.parameters[key].options():
                 options = space.parameters[key].options()
-                raise ConfigError(f"runs.{name}.{key}", f"{value!r} is not one of {', '.join(map(str, options))} in space")
+                raise ConfigError(
+                    f"runs.{name}.{key}", f"{value!r} is not one of {', '.join(map(str, options))} in space"
+                )
         runs[str(name)] = values
     return runs
 

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -16,16 +16,18 @@ from lit_dl.errors import StorageError
 from sweeps.locks import locked
 
 JOURNAL = "study.journal"
-STORAGE_VARIABLE = "SWEEPS_STORAGE"  # how workers get a URL: it may hold a password, which no command line or file shows
+STORAGE_VARIABLE = (
+    "SWEEPS_STORAGE"  # how workers get a URL: it may hold a password, which no command line or file shows
+)
 _ANSWER_WITHIN_S = 12.0
 
 
 class Journal(JournalFileBackend):
     """Optuna's journal file, whose every line is whole.
 
-    A process that dies while it appends leaves part of a line, to which the next append would add, and the file could never be
-    read again. Here an append first cuts such a rest off, and takes itself back when it fails. Its lock is `flock`: Optuna's own
-    lock files outlive a killed process and stall the others for 30 s.
+    A process that dies while it appends leaves part of a line, to which the next append would add, and the file could
+    never be read again. Here an append first cuts such a rest off, and takes itself back when it fails. Its lock is
+    `flock`: Optuna's own lock files outlive a killed process and stall the others for 30 s.
 
     Args:
         path: The journal.
@@ -50,9 +52,9 @@ class Journal(JournalFileBackend):
                 raise
 
 
-def _whole_size(file: Any) -> int:
+def _whole_size(file: IO[bytes]) -> int:
     """Bytes up to the end of the last whole line."""
-    size = int(file.seek(0, os.SEEK_END))
+    size = file.seek(0, os.SEEK_END)
     while size:
         block = min(size, 4096)
         file.seek(size - block)
@@ -92,7 +94,11 @@ def open_storage(run_dir: Path, url: str | None) -> BaseStorage:
     if failed and isinstance(failed[0], ImportError):
         reason = f"needs a driver ({failed[0]}); for PostgreSQL pip install 'lit-sweeps[postgresql]'"
     else:
-        reason = f"cannot be opened ({_first_line(failed[0])})" if failed else f"does not answer within {_ANSWER_WITHIN_S:.0f} s"
+        reason = (
+            f"cannot be opened ({_first_line(failed[0])})"
+            if failed
+            else f"does not answer within {_ANSWER_WITHIN_S:.0f} s"
+        )
     raise StorageError(f"storage {without_password(url)}: {reason}")
 
 

@@ -1,8 +1,8 @@
 """The study: the only ways to ask Optuna for a trial and to tell it what came out, under one lock.
 
-A trial keeps its number whatever happens to it. Who runs it writes `attempt` and `owner` into its user attributes; a trial
-whose owner died goes back to WAITING and is claimed again, as its next attempt; an owner that comes back late finds its
-attempt stale, and its result is refused.
+A trial keeps its number whatever happens to it. Who runs it writes `attempt` and `owner` into its user attributes; a
+trial whose owner died goes back to WAITING and is claimed again, as its next attempt; an owner that comes back late
+finds its attempt stale, and its result is refused.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class SharedStudy:
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=self.spec.name,
-                directions=directions,
+                directions=directions,  # type: ignore[arg-type]
                 sampler=build_sampler(self.spec, 0),
                 pruner=pruner,
                 load_if_exists=True,
@@ -136,7 +136,7 @@ class SharedStudy:
         return self._study.get_trials(deepcopy=False, states=None if states is None else tuple(states))
 
     def claim(self, slot: int) -> Claim | None:
-        """The next trial: one that waits, else a new one while there are fewer than the total; `None` when there is neither."""
+        """The next trial: one that waits, else a new one while there are fewer than the total; else `None`."""
         with self._lock():
             trials = self.trials()
             waits = any(trial.state == TrialState.WAITING for trial in trials)

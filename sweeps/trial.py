@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -18,7 +17,6 @@ from optuna.trial import TrialState
 
 from lit_dl.cli import build_run
 from lit_dl.config import Config
-from lit_dl.errors import ConfigError
 from lit_dl.run import Place, Run, RunResult
 from lit_dl.tracking import Mode
 from sweeps.pruning import ReportAndPrune, StopSwitch, TrialInterrupted
@@ -102,7 +100,7 @@ def run_trial(spec: SweepSpec, claim: Claim, desk: Desk, waiting_s: float) -> Ve
     seconds = {"waiting": waiting_s, **(result.seconds if result else {}), "total": perf_counter() - began + waiting_s}
     row = {"schema": SCHEMA_VERSION, "outcome": outcome, "reason": reason, "slot": desk.slot, "started": started}
     row |= {"finished": _now(), "elapsed_s": round(perf_counter() - began, 4), "attempt": claim.attempt}
-    return _verdict(spec, claim, outcome, {**row, **_row(result, seconds)})
+    return _verdict(spec, outcome, {**row, **_row(result, seconds)})
 
 
 def _outcome(judge: ReportAndPrune, run: Run) -> tuple[str, str]:
@@ -153,7 +151,7 @@ def _row(result: RunResult | None, seconds: dict[str, float]) -> dict[str, Any]:
     return row
 
 
-def _verdict(spec: SweepSpec, claim: Claim, outcome: str, row: dict[str, Any]) -> Verdict:
+def _verdict(spec: SweepSpec, outcome: str, row: dict[str, Any]) -> Verdict:
     if outcome == "completed":
         values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
         if all(value is not None for value in values):

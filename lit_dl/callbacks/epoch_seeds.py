@@ -8,7 +8,7 @@ from lit_dl.randomness import run_seed, seed_epoch
 
 
 class EpochSeeds(Callback):
-    """All generators from (seed, epoch), so that an epoch draws the same whether or not the run was resumed before it."""
+    """Sets all generators from (seed, epoch): an epoch draws the same whether or not the run was resumed before it."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         seed_epoch(run_seed(), trainer.current_epoch + 1)

@@ -21,7 +21,8 @@ Row = dict[str, Any]
 class EpochTable(Checkpoint):
     """Keeps one row an epoch in memory and in a CSV file: `epoch` (from 1), `elapsed_s`, then the metrics by name.
 
-    A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still log.
+    A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still
+    log.
 
     Args:
         path: The CSV file, written whole after every epoch. `None`: no file.

@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class RunTiming(Callback):
     """Seconds in training and validation steps and waiting for data, and the peak of memory; from `on_fit_start` on.
 
-    On a GPU a step is asynchronous: what is counted is the time of the process, and an epoch ends when its metrics are read.
+    On a GPU a step is asynchronous: what is counted is the time of the process, and an epoch ends when its metrics are
+    read.
     """
 
     def __init__(self) -> None:

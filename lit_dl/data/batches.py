@@ -76,9 +76,8 @@ class Batches:
         block = step * max(1, _BLOCK_BATCHES // self.steps)
         for start in range(0, self.rows, block):
             rows = order[start : start + block]
-            batches = zip(
-                self.scale(self.images[rows]).split(self.batch_size), self.labels[rows].split(self.batch_size), strict=True
-            )
+            inputs, labels = self.scale(self.images[rows]), self.labels[rows]
+            batches = zip(torch.split(inputs, self.batch_size), torch.split(labels, self.batch_size), strict=True)
             if self.steps == 1:
                 yield from batches
             else:

@@ -43,7 +43,8 @@ def read_digits(data_dir: Path | None, part: str, is_mnist: bool) -> Digits:
     """The images and labels of one part, read once a process.
 
     Args:
-        data_dir: Folder with the IDX files, raw or .gz, directly or in torchvision's `MNIST/raw`; `None`: the packaged MNIST.
+        data_dir: Folder with the IDX files, raw or .gz, directly or in torchvision's `MNIST/raw`; `None`: the packaged
+            MNIST.
         part: `train` or `t10k`.
         is_mnist: Whether the content must be that of MNIST, by MD5.
 
@@ -73,13 +74,18 @@ def _read_idx(path: Path, dimensions: int, is_mnist: bool) -> Tensor:
     header = 4 + 4 * dimensions
     magic = 0x0800 + dimensions
     if len(content) < header or struct.unpack(">I", content[:4])[0] != magic:
-        raise DataError(f"{path}: must start with the magic number {magic:#010x}; starts with 0x{content[:4].hex()}; damaged?")
+        raise DataError(
+            f"{path}: must start with the magic number {magic:#010x}; starts with 0x{content[:4].hex()}; damaged?"
+        )
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) != header + prod(shape):
         raise DataError(
             f"{path}: must hold {header + prod(shape):,} bytes for shape {shape}; holds {len(content):,}; copy it again"
         )
-    if is_mnist and (digest := md5(content, usedforsecurity=False).hexdigest()) != MNIST_MD5[path.name.removesuffix(".gz")]:
+    if (
+        is_mnist
+        and (digest := md5(content, usedforsecurity=False).hexdigest()) != MNIST_MD5[path.name.removesuffix(".gz")]
+    ):
         raise DataError(
             f"{path}: is not MNIST's (MD5 {digest}); copy it again, or set data.dataset to idx for a set of your own"
         )

@@ -28,8 +28,8 @@ class MNISTDataModule(LightningDataModule):
         batch_size: Samples a batch, at least 1 and at most the training split.
         validation: How many training samples are held out, taken from the front (5000, as in the published runs); or a
             fraction in (0, 1), drawn with `seed`.
-        scaling: unit (divide by 255), standardize (then subtract the mean of the training split and divide by its standard
-            deviation) or none (0 to 255).
+        scaling: unit (divide by 255), standardize (then subtract the mean of the training split and divide by its
+            standard deviation) or none (0 to 255).
         drop_last: Leave out the last training batch when it is not full.
         seed: Seed of the shuffling and of a fractional split. `None`: the run's seed.
 
@@ -52,7 +52,9 @@ class MNISTDataModule(LightningDataModule):
         if batch_size < 1:
             raise ConfigError("batch_size", f"must be 1 or more; got {batch_size!r}")
         if validation <= 0 or (isinstance(validation, float) and validation >= 1):
-            raise ConfigError("validation", f"must be a number of samples, 1 or more, or a fraction in (0, 1); got {validation!r}")
+            raise ConfigError(
+                "validation", f"must be a number of samples, 1 or more, or a fraction in (0, 1); got {validation!r}"
+            )
         if scaling not in ("unit", "standardize", "none"):
             raise ConfigError("scaling", f"must be unit, standardize or none; got {scaling!r}")
         self.data_dir = Path(data_dir).expanduser() if data_dir is not None else None
@@ -74,7 +76,12 @@ class MNISTDataModule(LightningDataModule):
                 "batch_size", f"must be at most the training split of {len(self.train_rows):,}; got {self.batch_size:,}"
             )
         if self.scaling == "standardize":
-            key = (self.data_dir, self.is_mnist, self.validation, self.seed if isinstance(self.validation, float) else 0)
+            key = (
+                self.data_dir,
+                self.is_mnist,
+                self.validation,
+                self.seed if isinstance(self.validation, float) else 0,
+            )
             mean, deviation = _training_moments(*key)
             self.scale = Scale(255.0, mean, deviation)
         else:
@@ -113,7 +120,13 @@ class MNISTDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
         images, labels = _on_device(self.data_dir, part, self.is_mnist, device)
         return Batches(
-            images, labels, scale=self.scale, order=order, rows=rows, batch_size=batch_size or self.batch_size, **options
+            images,
+            labels,
+            scale=self.scale,
+            order=order,
+            rows=rows,
+            batch_size=batch_size or self.batch_size,
+            **options,
         )
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -34,7 +35,8 @@ class Slot:
 
 
 def place_slots(workers: int | None, gpus: int) -> list[Slot]:
-    """Slots on this machine: one a GPU, or one a CPU core with one thread; or as many as asked for, sharing what there is.
+    """Slots on this machine: one a GPU, or one a CPU core with one thread; or as many as asked for, sharing what there
+    is.
 
     Args:
         workers: How many; `None`: as many as there are devices.
@@ -92,7 +94,7 @@ class LocalEngine:
         return self.run_dir / f"worker-{slot}.log"
 
     def collect(self) -> list[int]:
-        """Forgets workers that have ended; returns the slots of those that died of something, with nothing of them left."""
+        """Forgets workers that have ended; returns the slots of those that died, with nothing of them left."""
         died = []
         for number, worker in list(self.workers.items()):
             if worker.poll() is None:
@@ -116,10 +118,8 @@ class LocalEngine:
             _close(worker)
         deadline = monotonic() + _GRACE_S
         for worker in self.workers.values():
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 worker.wait(max(0.0, deadline - monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
             _kill_group(worker)
             worker.wait()
         self.workers.clear()
@@ -137,7 +137,5 @@ def _close(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_group(worker: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
