@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -101,7 +101,7 @@ class RunResult:
         stopped: max_epochs, early_stopping, or stopped (by a callback or a limit).
         epochs: Completed epochs.
         best_epoch: The epoch that `checkpoint.monitor` calls best, from 1; the last when there is no monitor.
-        metrics: Of the best epoch.
+        metrics: Of the best epoch; with those on the test set, when it was evaluated.
         final: Of the last epoch.
         best_checkpoint: File of the best epoch; `None` when none was kept.
         parameters: Number of weights and biases.
@@ -118,7 +118,6 @@ class RunResult:
     parameters: int
     seconds: dict[str, float]
     peak_memory_bytes: int
-    test: dict[str, float] = field(default_factory=dict)
 
 
 class TimedCheckpoint(ModelCheckpoint):
@@ -248,11 +247,19 @@ class Run:
         )
         self.trainer.loggers = [*self.trainer.loggers, self.tracker.logger()]
 
-    def close(self, failed: bool = False, summary: Mapping[str, Any] | None = None) -> RunResult:
-        """Restores the best epoch, finishes tracking, and says what the run left."""
+    def close(self, failed: bool = False, test: bool = False, summary: Mapping[str, Any] | None = None) -> RunResult:
+        """Restores the best epoch, finishes tracking, and says what the run left.
+
+        Args:
+            failed: The run did not end by itself; nothing is restored.
+            test: Evaluate the best epoch on the test set.
+            summary: More for the summary of the W&B run.
+        """
         self.is_open = False
         best = self._restore_best() if not failed else None
         result = self._result(best)
+        if test and not failed:
+            result.metrics |= self.test()
         if self.tracker is not None:
             bests = {f"best/{name}": value for name, value in result.metrics.items()}
             counts = {"best_epoch": result.best_epoch, "epochs": result.epochs, "stopped": result.stopped}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -50,12 +49,9 @@ def check_in_child(spec: SweepSpec) -> Checked:
 
 
 def _quieten() -> None:
-    import sys
-
     from lit_dl.cli import quieten
 
     quieten()
-    sys.path.insert(0, os.getcwd())
 
 
 def check_spec(spec: SweepSpec) -> Checked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def worker(args: argparse.Namespace) -> int:
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
     from sweeps.locks import is_alive
-    from sweeps.results import read_status
+    from sweeps.results import counted, read_status
 
     found = read_status(Path(args.run_dir))
     if found["state"] == "running" and not is_alive(found["launcher"]):
@@ -56,8 +57,7 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
-    counts = ", ".join(f"{number} {name.lower()}" for name, number in found["counts"].items() if number)
-    print(f"{found['name']}: {found['state']}, {counts or 'no trial yet'} of {found['n_trials']}")
+    print(f"{found['name']}: {found['state']}, {counted(found)} of {found['n_trials']}")
     print(f"started {found['started']}, updated {found['updated']}, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
         print(
@@ -166,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs a command; exits with 0 done, 1 all trials failed or a replay differs, 2 bad input, 130 interrupted."""
     args = build_parser().parse_args(argv)
+    sys.path.insert(0, os.getcwd())  # as `python -m` does: a module of the user's in the current folder
     try:
         code = args.function(args)
     except LitError as error:

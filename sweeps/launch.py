@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,14 +159,15 @@ class Sweep:
                 self.engine.stop()
                 self.study.reclaim()
             self._publish(view, state)
-            view.end(self.status(state), self.order.run_dir)
+            view.end(self.status(state), self.rows, self.order.run_dir)
         return self._exit_status(state)
 
     def _step(self, view: LiveView) -> None:
         for slot in self.engine.collect():
             given_back = self.study.reclaim()
             what = f"trial {', '.join(map(str, given_back))} waits to run again" if given_back else "it had no trial"
-            view.say(f"worker {slot} died; {what}; see {self.engine.log_of(slot)}")
+            log = self.engine.log_of(slot)
+            view.say(f"worker {slot} died; {what}; see {log}{_last_line(log)}")
             if self.engine.quick_deaths > _MOST_QUICK_DEATHS:
                 self.stopping = "workers keep dying"
                 return
@@ -209,6 +211,7 @@ class Sweep:
             "n_trials": self.study.total,
             "workers": len(self.engine.slots),
             "counts": counts,
+            "outcomes": dict(Counter(row["outcome"] for row in self.rows)),
             "started": self.started.isoformat(timespec="seconds"),
             "updated": datetime.now(UTC).isoformat(timespec="seconds"),
             "elapsed_s": round(elapsed, 1),
@@ -242,6 +245,11 @@ class Sweep:
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f", which ends: {lines[-1].strip()}" if lines else ""
 
 
 def _running(trial: Any) -> dict[str, Any]:

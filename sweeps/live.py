@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.results import Row, ranking
+from sweeps.results import Row, counted, ranking
 from sweeps.spec import SweepSpec
 
 _MOST_ROWS = 12
@@ -29,6 +29,8 @@ class LiveView:
         self.spec = spec
         self.metric = spec.objectives[0].metric
         self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = 140  # a file or a CI log wraps nothing
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         self._told: set[int] = set()
         self._first = True
@@ -77,20 +79,22 @@ class LiveView:
             table.add_row(*map(_text, cells), _params(row["params"].items()), style="bold")
         return table
 
-    def end(self, status: dict[str, Any], run_dir: Path) -> None:
+    def end(self, status: dict[str, Any], rows: list[Row], run_dir: Path) -> None:
         """The result, and what to do with it."""
-        counts = ", ".join(f"{number} {name.lower()}" for name, number in status["counts"].items() if number)
-        self.say(f"{status['state']} after {status['elapsed_s']} s: {counts or 'no trial'}")
         if status["best"]:
-            best = status["best"]
-            self.say(f"best: trial {best['number']}, {self.metric} {_number(best['mean'])}; sweeps best {run_dir}")
+            self.console.print(ranking_table(rows, self.spec))
+        self.say(f"{status['state']} after {status['elapsed_s']} s: {counted(status)}")
+        if status["best"]:
+            number = status["best"]["number"]
+            self.say(f"best: trial {number}; its files and metrics: sweeps best {run_dir}")
+            self.say(f"plots of all trials: sweeps report {run_dir}")
         if status["state"] != "finished":
             self.say("the same command goes on from here")
 
 
 def _cells(row: Row) -> list[str]:
     params = [(key.removeprefix("params."), value) for key, value in row.items() if key.startswith("params.")]
-    what = row["reason"] if row["state"] == "FAIL" else _params(params)
+    what = row["reason"] if row["state"] == "FAIL" else " ".join(filter(None, (row.get("run"), _params(params))))
     return [*map(_text, (row["number"], row["outcome"], row["epochs"], _number(row["value"]), row["elapsed_s"])), what]
 
 

@@ -155,3 +155,11 @@ def read_status(run_dir: Path) -> Row:
         raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no status.json")
     status: Row = json.loads(path.read_text(encoding="utf-8"))
     return status
+
+
+def counted(status: dict[str, Any]) -> str:
+    """How many trials ended how, such as `10 completed, 2 pruned`."""
+    counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
+    return (
+        ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number) or "no trial yet"
+    )

@@ -95,7 +95,9 @@ class Parameter:
         """The entry as it stands in a spec."""
         kind = "range" if self.is_range else "choices" if self.choices is not None else "presets"
         values = {name: getattr(self, name) for name in _FIELDS[kind]}
-        return {name: value for name, value in values.items() if value not in (None, False, {})}
+        return {
+            name: value for name, value in values.items() if value is not None and value is not False and value != {}
+        }
 
 
 class Space:

@@ -80,9 +80,8 @@ def run_trial(spec: SweepSpec, claim: Claim, desk: Desk, waiting_s: float) -> Ve
         run.open()
         run.fit()
         outcome, reason = _outcome(judge, run)
-        result = run.close(summary={"outcome": outcome, "trial": claim.number})
         test = spec.evaluate_test == "all" and outcome == "completed"
-        result.test = run.test() if test else {}
+        result = run.close(test=test, summary={"outcome": outcome, "trial": claim.number})
     except (TrialInterrupted, KeyboardInterrupt):
         _abandon(run)
         raise TrialInterrupted from None
@@ -146,7 +145,7 @@ def _row(result: RunResult | None, seconds: dict[str, float]) -> dict[str, Any]:
     row |= {"best_epoch": result.best_epoch, "epochs": result.epochs, "parameters": result.parameters}
     row |= {"peak_memory_bytes": result.peak_memory_bytes}
     # JSON has no NaN, and neither does PostgreSQL's.
-    row |= {f"metrics.{k}": v for k, v in {**result.metrics, **result.test}.items() if math.isfinite(v)}
+    row |= {f"metrics.{k}": v for k, v in result.metrics.items() if math.isfinite(v)}
     row |= {f"final.{k}": v for k, v in result.final.items() if math.isfinite(v)}
     return row
 

@@ -111,7 +111,6 @@ def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: boo
         with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
     """
     quieten()
-    sys.path.insert(0, os.getcwd())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
