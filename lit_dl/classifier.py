@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.optim import Optimizer
 from lit_dl.data.batches import Batch, Minibatches
 from lit_dl.errors import ConfigError, under, unknown_name
 from lit_dl.losses import loss_function
+from lit_dl.metrics import EpochMetrics
 from lit_dl.network import NetworkConfig, build_network
 from lit_dl.optimizers import OptimizerConfig, build_optimizer, check_optimizer
 from lit_dl.randomness import generator, run_seed
@@ -89,7 +89,7 @@ class Classifier(LightningModule):
         self.gradient_clip_algorithm: str | None = None
         self.accumulate_grad_batches = 1
         self._accumulated = 0
-        self._sums: list[Tensor] = []
+        self._metrics = {split: EpochMetrics() for split in ("train", "val", "test")}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, channels, height, width) float32 -> logits (batch, classes) float32."""
@@ -114,11 +114,15 @@ class Classifier(LightningModule):
         return None
 
     def _optimize(self, optimizer: LightningOptimizer, batch: Batch, is_last: bool) -> None:
-        self.manual_backward(self._training_loss(batch) / self.accumulate_grad_batches)
-        self._accumulated += 1
-        if self._accumulated < self.accumulate_grad_batches and not is_last:
+        loss = self._training_loss(batch)
+        if self.accumulate_grad_batches > 1:
+            loss = loss / self.accumulate_grad_batches
+            self._accumulated += 1
+        self.manual_backward(loss)
+        if self._accumulated % self.accumulate_grad_batches and not is_last:
             return
-        self._accumulated = 0
+        if is_last:
+            self._accumulated = 0
         if self.gradient_clip_val:
             self.clip_gradients(
                 optimizer,  # type: ignore[arg-type]
@@ -141,53 +145,44 @@ class Classifier(LightningModule):
         project(self.regularization_config, self.kernels)
 
     def _training_loss(self, batch: Batch) -> Tensor:
-        loss = self._measure(batch)
+        loss = self._measure(batch, "train")
         extra = penalty(self.regularization_config, self.kernels)
         return loss if extra is None else loss + extra
 
-    # Metrics: sums on the device, read once an epoch
+    # Metrics
 
-    def _measure(self, batch: Batch) -> Tensor:
+    def _measure(self, batch: Batch, split: str) -> Tensor:
         images, labels = batch
         logits = self(images)
-        loss: Tensor = self.loss(logits, labels)
-        loss_sum, correct, count = self._sums
-        loss_sum += loss.detach() * len(labels)
-        correct += (logits.detach().argmax(1) == labels).sum()
-        count += len(labels)
+        loss = self.loss(logits, labels)
+        self._metrics[split].add(loss, logits, labels)
         return loss
 
-    def _start_epoch(self) -> None:
-        precise = torch.float32 if self.device.type == "mps" else torch.float64
-        self._sums = [torch.zeros((), dtype=precise, device=self.device) for _ in ("loss", "correct", "count")]
-
     def _log_epoch(self, split: str) -> None:
-        sums = self.trainer.strategy.reduce(torch.stack(self._sums), reduce_op="sum")
+        sums = self.trainer.strategy.reduce(self._metrics[split].sums(), reduce_op="sum")
         assert isinstance(sums, Tensor)
         self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/acc": sums[1] / sums[2]})
 
     def on_train_epoch_start(self) -> None:
-        self._start_epoch()
+        self._metrics["train"].clear()
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        self._measure(batch)
+        self._measure(batch, "val")
 
     def on_validation_epoch_start(self) -> None:
-        self._training_sums = self._sums
-        self._start_epoch()
+        self._metrics["val"].clear()
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("val")
-        self._sums = self._training_sums
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        self._measure(batch)
+        self._measure(batch, "test")
 
     def on_test_epoch_start(self) -> None:
-        self._start_epoch()
+        self._metrics["test"].clear()
 
     def on_test_epoch_end(self) -> None:
         self._log_epoch("test")

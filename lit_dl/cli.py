@@ -102,8 +102,6 @@ class LitCLI(LightningCLI):
         key = (self._model_class, self.datamodule_class)
         if add_subcommands or key not in _PARSERS:
             super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-            for group, base in (("model", LightningModule), ("data", LightningDataModule)):
-                self.parser.add_instantiator(_instantiator(group), base)
         if not add_subcommands:
             if key not in _PARSERS:
                 _PARSERS[key] = self.parser
@@ -139,7 +137,7 @@ class LitCLI(LightningCLI):
     def complete(self) -> Config:
         """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
         config = self.config.get(str(self.subcommand), self.config)
-        text = self._parser(self.subcommand).dump(config, skip_none=False, skip_validation=True)
+        text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)
         values = {key: value for key, value in yaml.safe_load(text).items() if key not in _BESIDE_THE_CONFIG}
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
@@ -160,8 +158,16 @@ class LitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Makes module, data and Trainer."""
-        if self.build and self.parse:
-            super().instantiate_classes()
+        if not (self.build and self.parse):
+            return
+        # As LightningCLI does it, but by jsonargparse's present name and with errors that know their group.
+        bases = {"model": LightningModule, "data": LightningDataModule}
+        instantiators = [(_instantiator(group), base, True) for group, base in bases.items()]
+        self.config_init = self.parser.instantiate(self.config, instantiators=instantiators)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+        self._add_configure_optimizers_method_to_model(self.subcommand)
+        self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The Trainer of a `Run`, which has everything else that belongs to one."""

@@ -159,7 +159,7 @@ class Sweep:
                 self.engine.stop()
                 self.study.reclaim()
             self._publish(view, state)
-            view.end(self.status(state), self.rows, self.order.run_dir)
+        view.end(self.status(state), self.rows, self.order.run_dir)
         return self._exit_status(state)
 
     def _step(self, view: LiveView) -> None:

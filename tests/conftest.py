@@ -58,6 +58,12 @@ def blobs(samples: int, seed: int, side: int = 8, classes: int = 10) -> tuple[np
     return ((pictures[labels] + noise) // 2).astype(np.uint8), labels
 
 
+@pytest.fixture
+def write() -> Callable[..., None]:
+    """`write(folder, part, images, labels, zipped=False)`."""
+    return write_idx
+
+
 @pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 253 training and 45 test pictures of 8x8: 230 to train on when 23 are held out."""

@@ -51,7 +51,7 @@ class Silent(LightningModule):
         self.layer = torch.nn.Linear(units, 1)
 
     def train_dataloader(self):
-        return [torch.zeros(2, 4)]
+        return torch.utils.data.DataLoader(torch.zeros(4, 4), batch_size=2)
 
     val_dataloader = train_dataloader
 
@@ -65,6 +65,21 @@ class Silent(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+class Plain(Silent):
+    def __init__(self):
+        super().__init__()
+
+    def training_step(self, batch):
+        loss = super().training_step(batch)
+        self.log("loss", loss)
+        return loss
+
+
+class NoOptimizer(Silent):
+    def configure_optimizers(self):
+        raise RuntimeError("no optimizer today")
+
+
 class Odd(Silent):
     def __init__(self, units: int = 4) -> None:
         super().__init__(units)
@@ -73,7 +88,7 @@ class Odd(Silent):
 
 
 class Leaves(Silent):
-    def __init__(self) -> None:
+    def __init__(self, units: int = 4) -> None:
         raise SystemExit("good bye")
 
 
@@ -233,7 +248,9 @@ def test_launch_refuses(
         before = world.files()
         code = _sweeps(["launch", SWEEP, *case.args])
         after = world.files()
-    _check_line(capsys.readouterr().err, case.starts, case.says)
+    said = capsys.readouterr().err
+    _check_line(said, case.starts, case.says)
+    assert case.silent_about is None or case.silent_about not in said
     assert code == 2
     assert after == before
 
@@ -272,9 +289,7 @@ def test_lit_dl_refuses(
     from lit_dl.cli import main
 
     (world.folder / "given/typo.yaml").write_text("model: {network: {widht: 8}}\n")
-    monkeypatch.setattr(
-        sys, "argv", ["lit-dl", *shlex.split(command.argv), *_ON_CPU[: 4 * ("--config given" in command.argv)]]
-    )
+    monkeypatch.setattr(sys, "argv", ["lit-dl", *shlex.split(command.argv)])
     with command.setting(world.folder, world.resolved) if command.setting else nullcontext():
         before = world.files()
         with pytest.raises(SystemExit) as stop:
@@ -283,9 +298,6 @@ def test_lit_dl_refuses(
     _check_line(capsys.readouterr().err, command.starts, command.says)
     assert stop.value.code == 2
     assert after == before
-
-
-_ON_CPU: list[str] = []
 
 
 def _run(folder: Path, data: Path, *argv: str) -> tuple[int, str, float]:
@@ -319,7 +331,7 @@ def test_process_refuses_a_folder_in_use(world: World) -> None:
 
 
 def test_process_refuses_a_storage_that_does_not_answer(world: World) -> None:
-    """The server takes the connection and says nothing: within 15 s, less what the checks took, which come first."""
+    """The server takes the connection and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql+psycopg://me:secret@127.0.0.1:{server.getsockname()[1]}/db"
         world.write(Case("quick", "", spec={"check": "parse"}))
@@ -328,7 +340,7 @@ def test_process_refuses_a_storage_that_does_not_answer(world: World) -> None:
     _check_line(text, f"storage {url.replace('secret', '***')}: ", ("does not answer within",))
     assert code == 2
     assert world.files() == before
-    assert seconds < 15 + 15  # imports and checks of a busy machine come on top
+    assert seconds < 15
 
 
 def test_process_refuses_other_directions(world: World) -> None:

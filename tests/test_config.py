@@ -61,7 +61,7 @@ def test_a_yaml_error_names_file_line_and_column(tmp_path: Path) -> None:
     path.write_text("model:\n  network: {width: [300, 100}\n")
     with pytest.raises(ConfigError) as caught:
         load_yaml(path)
-    assert str(caught.value).startswith(f"{path}, line 2, column 31: must be YAML; ")
+    assert str(caught.value).startswith(f"{path}, line 2, column 29: must be YAML; ")
 
 
 def test_a_key_twice_is_refused_with_its_place() -> None:

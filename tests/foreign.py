@@ -1,0 +1,118 @@
+"""Modules and data of someone else's, named by import path in the tests: they know nothing of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor, nn
+
+
+class Served:
+    """An iterable that stands for a DataLoader: the same batch some times over."""
+
+    def __init__(self, batch: Any, times: int = 1) -> None:
+        self.batch, self.times = batch, times
+
+    def __len__(self) -> int:
+        return self.times
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from [self.batch] * self.times
+
+
+class Scripted(LightningModule):
+    """Logs `score` from a list, one figure an epoch; its weight goes up by 1 with every epoch.
+
+    Args:
+        figures: One an epoch.
+        lr: Step of the weight.
+    """
+
+    def __init__(self, figures: list[float], lr: float = 1.0) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.figures, self.lr = figures, lr
+
+    def train_dataloader(self) -> Served:
+        return Served(torch.zeros(1))
+
+    def val_dataloader(self) -> Served:
+        return Served(torch.zeros(1))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:  # noqa: ARG002
+        return -self.weight
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:  # noqa: ARG002
+        self.log("score", self.figures[self.current_epoch], batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Bare(LightningModule):
+    """A linear map without an optimizer of its own, and without loaders.
+
+    Args:
+        hidden: Inputs of the map.
+        name: Any name; no selector of anything.
+    """
+
+    def __init__(self, hidden: int = 3, name: str = "bare") -> None:
+        super().__init__()
+        self.name = name
+        self.map = nn.Linear(hidden, 1)
+        nn.init.ones_(self.map.weight)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:  # noqa: ARG002
+        loss = self.map(batch).square().mean()
+        self.log("my_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+
+class Ones(LightningDataModule):
+    """Batches of ones.
+
+    Args:
+        width: Columns.
+        count: Batches.
+    """
+
+    def __init__(self, width: int = 3, count: int = 2) -> None:
+        super().__init__()
+        self.width, self.count = width, count
+
+    def train_dataloader(self) -> Served:
+        return Served(torch.ones(4, self.width), self.count)
+
+
+class Plain(Bare):
+    """Takes no argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class PlainOnes(Ones):
+    """Takes no argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Refusing(Bare):
+    """Refuses its argument with an exception of its own.
+
+    Args:
+        licence: Any text.
+    """
+
+    def __init__(self, licence: str = "") -> None:
+        raise RuntimeError(f"no licence {licence!r}")
+
+
+def not_a_class() -> Any:
+    """No LightningModule."""

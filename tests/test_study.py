@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from sweep_specs import resolved_spec
+
+from lit_dl.errors import StorageError
+from sweeps.spec import SweepSpec
+from sweeps.study import Claim, SharedStudy, Verdict
+
+CLAIM = """
+import sys
+from pathlib import Path
+from sweeps.spec import load_spec
+from sweeps.study import SharedStudy
+folder = Path(sys.argv[1])
+claim = SharedStudy(folder, load_spec(folder / "spec.yaml")).claim(0)
+print(claim.number, flush=True)
+"""
+
+
+def open_study(folder: Path, spec: SweepSpec) -> SharedStudy:
+    (folder / "spec.yaml").write_text(spec.dump())
+    return SharedStudy(folder, spec, create=True)
+
+
+def complete(study: SharedStudy, claim: Claim, value: float = 0.5) -> bool:
+    return study.finish(claim, Verdict(TrialState.COMPLETE, [value], None, {"outcome": "completed"}))
+
+
+def test_the_total_is_exact(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=3))
+    claims = [claim for _ in range(5) if (claim := study.claim(0))]
+    assert [claim.number for claim in claims] == [0, 1, 2]
+    assert not study.is_finished()
+    assert all(complete(study, claim) for claim in claims)
+    assert study.is_finished()
+
+
+def test_a_released_trial_comes_back_under_its_number_with_its_values(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    first = study.claim(0)
+    assert first is not None
+    study.release(first)
+    second = study.claim(1)
+    assert second is not None
+    assert (second.number, second.values, second.attempt) == (first.number, first.values, 2)
+    assert study.claim(0) is None
+
+
+def test_a_stale_attempt_is_refused(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    late = study.claim(0)
+    assert late is not None
+    study.release(late)
+    current = study.claim(1)
+    assert current is not None
+    assert not complete(study, late, 0.9)
+    study.release(late)  # not its trial any more: nothing happens
+    assert complete(study, current, 0.1)
+    assert [trial.value for trial in study.trials()] == [0.1]
+
+
+def test_the_trials_of_a_dead_process_wait_again_and_those_of_a_living_do_not(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=2))
+    mine = study.claim(0)
+    assert mine is not None
+    dead = subprocess.run([sys.executable, "-c", CLAIM, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert study.reclaim() == [int(dead.stdout)]
+    assert complete(study, mine)
+    again = study.claim(0)
+    assert again is not None
+    assert (again.number, again.attempt) == (int(dead.stdout), 2)
+
+
+def test_a_trial_lost_in_the_middle_of_a_claim_is_found(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    study._study.ask()  # and killed before its owner was written
+    assert study.reclaim() == [0]
+    claim = study.claim(0)
+    assert claim is not None
+    assert set(claim.values) == {"model.network.width", "model.optimizer.lr"}
+
+
+def test_draws_depend_on_the_number_of_a_trial_not_on_who_asks(tmp_path: Path) -> None:
+    spec = resolved_spec(tmp_path, n_trials=4)
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    alone = open_study(one, spec)
+    expected = [claim.values for _ in range(4) if (claim := alone.claim(0))]
+    shared = open_study(two, spec)
+    others = [shared, *(SharedStudy(two, spec) for _ in range(3))]  # as after restarts
+    drawn = [claim.values for study in others if (claim := study.claim(0))]
+    assert drawn == expected
+    assert len({str(values) for values in expected}) == 4
+
+
+def test_named_runs_come_first_and_every_configuration_has_all_its_seeds(tmp_path: Path) -> None:
+    runs = {"deep": {"model.network.depth": 4}, "wide": {"model.network.width": 16}}
+    study = open_study(tmp_path, resolved_spec(tmp_path, runs=runs, seeds=3, n_trials=12))
+    claims = [claim for _ in range(20) if (claim := study.claim(0))]
+    assert len(claims) == 12
+    assert [claim.run for claim in claims[:6]] == ["deep"] * 3 + ["wide"] * 3
+    assert claims[3].values == {"model.network.width": 16}
+    assert set(Counter(claim.config_id for claim in claims).values()) == {3}
+    by_config = {claim.config_id: [c.seed_number for c in claims if c.config_id == claim.config_id] for claim in claims}
+    assert all(sorted(numbers) == [0, 1, 2] for numbers in by_config.values())
+    sampled = [claim for claim in claims if claim.run is None]
+    assert all(a.values == b.values for a in sampled for b in sampled if a.config_id == b.config_id)
+
+
+def test_repeats_that_were_not_queued_are_made_up_for(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, seeds=2, n_trials=2))
+    claim = study.claim(0)
+    assert claim is not None
+    open_study(tmp_path, study.spec)
+    study.release(claim)
+    for _ in range(2):
+        again = study.claim(0)
+        assert again is not None
+    assert len(study.trials()) == 2
+
+
+@pytest.mark.parametrize("sampler", ["GridSampler", "BruteForceSampler"])
+def test_a_sampler_that_has_tried_everything_ends_the_study(tmp_path: Path, sampler: str) -> None:
+    space = {"model.network.depth": {"low": 1, "high": 2}, "model.network.bias": {"choices": [True, False]}}
+    study = open_study(tmp_path, resolved_spec(tmp_path, space=space, sampler=sampler, n_trials=10))
+    assert study.total == 4
+    seen = set()
+    while claim := study.claim(0):
+        seen.add(tuple(sorted(claim.values.items())))
+        assert complete(study, claim)
+    assert len(seen) == 4
+    assert study.is_finished()
+
+
+def test_divergence_reaches_the_sampler_as_a_violated_constraint(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    claim = study.claim(0)
+    assert claim is not None
+    assert study.finish(claim, Verdict(TrialState.PRUNED, None, "diverged", {"outcome": "diverged"}))
+    (trial,) = study.trials()
+    assert trial.state == TrialState.PRUNED
+    assert trial.constraints == {"diverged": 1.0}
+
+
+def test_a_study_of_that_name_with_other_directions_is_refused(tmp_path: Path) -> None:
+    spec = resolved_spec(tmp_path)
+    open_study(tmp_path, spec)
+    other = resolved_spec(tmp_path, objective={"metric": "val/loss", "direction": "minimize"})
+    with pytest.raises(StorageError, match="must keep the directions it began with, maximize; got minimize"):
+        SharedStudy(tmp_path, other, create=True)
+
+
+def test_the_test_set_is_read_once(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path))
+    assert study.take_evaluation(3)
+    assert not study.take_evaluation(3)
+    assert study.evaluations() == {}
+    study.set_evaluation(3, {"test/acc": 0.5})
+    assert study.evaluations() == {3: {"test/acc": 0.5}}

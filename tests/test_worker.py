@@ -1,0 +1,183 @@
+"""A worker in this process: claim, run, finish; every outcome; the files that a trial leaves."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import yaml
+from sweep_specs import resolved_spec
+
+import sweeps.trial
+from lit_dl import Classifier
+from lit_dl.cli import build_run
+from lit_dl.config import load_yaml
+from lit_dl.run import Run
+from sweeps.replay import replay_trial
+from sweeps.results import Row, rows_of
+from sweeps.study import SharedStudy
+from sweeps.trial import Desk
+from sweeps.worker import work
+
+
+def sweep(folder: Path, stop: Any = None, **changes: Any) -> tuple[SharedStudy, list[Row]]:
+    """Runs a whole sweep here; its study and its rows."""
+    run_dir = folder / "run"
+    run_dir.mkdir(exist_ok=True)
+    spec = resolved_spec(folder, **changes)
+    (run_dir / "spec.yaml").write_text(spec.dump())
+    study = SharedStudy(run_dir, spec, create=True)
+    work(run_dir, None, Desk(run_dir, 0, 1, "disabled", stop or threading.Event()))
+    return study, rows_of(spec, study.trials(), study.evaluations())
+
+
+def test_a_sweep_leaves_rows_files_and_one_evaluation(tmp_path: Path) -> None:
+    study, rows = sweep(tmp_path, n_trials=3)
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
+    folder = tmp_path / "run" / "trials" / "00001"
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "log.txt"}
+    with (folder / "metrics.csv").open() as file:
+        epochs = [float(line["val/acc"]) for line in csv.DictReader(file)]
+    row = rows[1]
+    assert row["value"] == max(epochs) == row["metrics.val/acc"]
+    assert row["best_epoch"] == epochs.index(max(epochs)) + 1
+    assert row["epochs"] == len(epochs) == 3
+    assert row["final.val/acc"] == epochs[-1]
+    assert row["parameters"] == 65 * row["params.model.network.width"] * 1 + sum_of_rest(row)
+    parts = [row[f"{name}_s"] for name in ("train", "validate", "data", "checkpoint", "tracking", "waiting")]
+    assert all(part >= 0 for part in parts)
+    assert sum(parts) <= row["total_s"]
+    winner = max(rows, key=lambda r: r["value"])["number"]
+    assert [row["number"] for row in rows if "metrics.test/acc" in row] == [winner]
+    assert set(study.evaluations()) == {winner}
+
+
+def sum_of_rest(row: Row) -> int:
+    """Second hidden layer and output of an MLP of depth 2 on two classes."""
+    width = int(row["params.model.network.width"])
+    return (width + 1) * width + (width + 1) * 2
+
+
+def test_a_trial_is_a_config_file_that_repeats_it(tmp_path: Path) -> None:
+    sweep(tmp_path, n_trials=1)
+    assert replay_trial(tmp_path / "run", 0) == 0
+    config = load_yaml(tmp_path / "run" / "trials" / "00000" / "config.yaml")
+    text = yaml.safe_dump(config)
+    assert str(tmp_path / "run") not in text
+    assert config["threads"] == 1
+    config["seed_everything"] += 1
+    (tmp_path / "run" / "trials" / "00000" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert replay_trial(tmp_path / "run", 0) == 1
+
+
+def test_the_best_checkpoint_loads_plainly_and_gives_what_was_reported(tmp_path: Path) -> None:
+    _, rows = sweep(tmp_path, n_trials=1)
+    folder = tmp_path / "run" / "trials" / "00000"
+    module = Classifier.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    run = build_run(load_yaml(folder / "config.yaml"))
+    run.module.load_state_dict(module.state_dict())
+    assert run.test()["test/acc"] == rows[0]["metrics.test/acc"]
+
+
+class FirstEpochPruner(optuna.pruners.BasePruner):
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return trial.number > 0
+
+
+def test_a_pruned_trial_ends_after_its_epoch_and_is_not_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.study.build_pruner", lambda spec: FirstEpochPruner())
+    study, rows = sweep(tmp_path, n_trials=2, pruner="MedianPruner")
+    assert [(row["state"], row["outcome"], row["epochs"]) for row in rows] == [
+        ("COMPLETE", "completed", 3),
+        ("PRUNED", "pruned", 1),
+    ]
+    assert set(study.trials()[1].intermediate_values) == {1}
+    assert replay_trial(tmp_path / "run", 1) == 0
+
+
+def test_divergence_is_an_outcome_that_the_sampler_learns_from(tmp_path: Path) -> None:
+    space = {"model.optimizer.lr": {"choices": [1e30]}, "model.optimizer.name": {"choices": ["sgd"]}}
+    study, rows = sweep(tmp_path, n_trials=1, space=space, objective={"metric": "val/loss", "direction": "minimize"})
+    assert (rows[0]["state"], rows[0]["outcome"]) == ("PRUNED", "diverged")
+    assert study.trials()[0].constraints == {"diverged": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "outcome"),
+    [
+        (ValueError("no such <thing>"), "FAIL", "failed"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "PRUNED", "out_of_memory"),
+        (SystemExit(1), "FAIL", "failed"),
+    ],
+)
+def test_what_a_run_raises_ends_its_trial_and_no_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    state: str,
+    outcome: str,
+) -> None:
+    fit, calls = Run.fit, iter([True, False])
+
+    def fails_once(self: Run) -> None:
+        if next(calls, False):
+            raise error
+        fit(self)
+
+    monkeypatch.setattr(Run, "fit", fails_once)
+    _, rows = sweep(tmp_path, n_trials=2)
+    assert [(row["state"], row["outcome"]) for row in rows] == [(state, outcome), ("COMPLETE", "completed")]
+    assert rows[0]["reason"] == f"{type(error).__name__}: {error}"
+    assert ("Traceback" in capsys.readouterr().err) == (outcome == "failed")
+
+
+def test_an_interrupted_trial_waits_and_the_same_total_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AfterSome:
+        def __init__(self, looks: int) -> None:
+            self.looks = looks
+
+        def is_set(self) -> bool:
+            self.looks -= 1
+            return self.looks < 0
+
+    study, rows = sweep(tmp_path, stop=AfterSome(15), n_trials=3)
+    assert {trial.state.name for trial in study.trials()} == {"COMPLETE", "WAITING"}
+    interrupted = next(trial for trial in study.trials() if trial.state.name == "WAITING")
+    study, rows = sweep(tmp_path, n_trials=3)
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
+    assert [row["attempt"] for row in rows] == [2 if row["number"] == interrupted.number else 1 for row in rows]
+    uninterrupted = tmp_path / "other"
+    uninterrupted.mkdir()
+    _, expected = sweep(uninterrupted, n_trials=3)
+    assert [row["value"] for row in rows] == [row["value"] for row in expected]
+
+
+def test_all_trials_are_evaluated_when_the_spec_says_so(tmp_path: Path) -> None:
+    _, rows = sweep(tmp_path, n_trials=2, evaluate_test="all")
+    assert all("metrics.test/acc" in row for row in rows)
+
+
+def test_a_result_that_comes_late_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_trial = sweeps.trial.run_trial
+    taken = []
+
+    def steal(spec: Any, claim: Any, desk: Desk, waiting_s: float) -> Any:
+        verdict = run_trial(spec, claim, desk, waiting_s)
+        if not taken:
+            other = SharedStudy(tmp_path / "run", spec)
+            other.release(claim)  # as a launcher does that takes this worker for dead
+            taken.append(other.claim(1))
+        return verdict
+
+    monkeypatch.setattr("sweeps.worker.run_trial", steal)
+    study, rows = sweep(tmp_path, n_trials=2)
+    assert [trial.state.name for trial in study.trials()] == ["RUNNING", "COMPLETE"]
+    assert [row["number"] for row in rows] == [1]
