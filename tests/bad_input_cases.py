@@ -130,6 +130,20 @@ def torn_status(folder: Path, resolved: str) -> Iterator[None]:
 
 
 @contextmanager
+def damaged_journal(folder: Path, resolved: str) -> Iterator[None]:
+    with sweep_folder(folder, resolved):
+        (folder / RUN_DIR / "study.journal").write_text("not json\n{}\n")
+        yield
+
+
+@contextmanager
+def lock_is_folder(folder: Path, resolved: str) -> Iterator[None]:
+    with sweep_folder(folder, resolved):
+        (folder / RUN_DIR / "lock").mkdir()
+        yield
+
+
+@contextmanager
 def other_directions(folder: Path, resolved: str) -> Iterator[None]:  # noqa: ARG001
     """A database with a study of the sweep's name that minimizes."""
     import optuna
@@ -555,6 +569,7 @@ VALUES = [
     Case("momentum_when_other", "model.optimizer.momentum: ", ("0.9", "'adam'"),
          spec={"runs": {"a": {"model.optimizer.name": "adam", "model.optimizer.momentum": 0.9}}}),
     Case("data_dir_is_file", "", ("base.yaml", "data.data_dir"), base={"data.data_dir": BASE}),
+    Case("no_checkpointing", "trainer", ("enable_checkpointing",), base={"trainer.enable_checkpointing": False}),
 ]
 
 CLASSES = [
@@ -593,8 +608,8 @@ CLASSES = [
          base={"model": {"class_path": "strange.Silent"}, "data": DROP}, spec={**_FOREIGN, "check": "step"}),
     Case("choice_of_class", "model.class_path: ", ("'strange.Silentt'", "space.model.class_path"),
          space={**_NO_SPACE, "model.class_path": _choices("strange.Silent", "strange.Silentt")}, base=_MODEL),
-    Case("optimizer_fails", "base: ", ("no optimizer today",), base={"model": {"class_path": "strange.NoOptimizer"}, "data": DROP},
-         spec={**_FOREIGN, "check": "step"}),
+    Case("optimizer_fails", "base: ", ("no optimizer today",), spec={**_FOREIGN, "check": "step"},
+         base={"model": {"class_path": "strange.NoOptimizer"}, "data": DROP}),
 ]
 
 PLUGINS = [
@@ -655,6 +670,7 @@ COMMAND_LINE = [
     Case("n_trials_not_yaml", "--n_trials", ("YAML",), args=("--n_trials=[",)),
     Case("run_dir_empty", "--run_dir: ", ("empty",), args=("--run_dir=",)),
     Case("set_unclear", "trainer: ", ("mapping",), args=("--set", "trainer=2")),
+    Case("wandb_online_without_key", "--wandb: ", ("online", "key"), args=("--wandb", "online")),
 ]
 
 FOLDERS = [
@@ -684,6 +700,8 @@ FOLDERS = [
     Case("other_runs", "runs: ", ("began with", "big"), spec={"runs": {"big": {_WIDTH: 16}}}, setting=sweep_folder),
     Case("other_name", "name: ", ("began with", "'other'", "'sweep'"), spec={"name": "other"},
          args=("--run_dir", RUN_DIR), setting=sweep_folder),
+    Case("journal_damaged", RUN_DIR, ("study.journal",), setting=damaged_journal),
+    Case("lock_is_folder", RUN_DIR, ("lock",), setting=lock_is_folder),
 ]
 
 STORAGES = [
@@ -821,4 +839,11 @@ LIT_DL_COMMANDS = [
             "model.network.input_shape: ", ("[1, 28, 28]", "[1, 8, 8]")),
     Command("literal", "fit --config given/base.yaml --model.network.norm befor", "model.network.norm: ",
             ("befor", "did you mean 'before'?")),
+    Command("seed_negative", "fit --config given/base.yaml --seed_everything -1", "seed_everything: ", ("0", "-1")),
+    Command("validate_batch_size", "validate --config given/base.yaml --data.batch_size 49", "data.batch_size: ",
+            ("at most", "48", "got 49")),
+    Command("wandb_online_without_key", "fit --config given/base.yaml --tracking.wandb online", "tracking.wandb: ",
+            ("online", "key")),
+    Command("predict_run_dir", "predict --config given/base.yaml --run_dir /proc/nope", "run_dir: ", ("/proc/nope",)),
+    Command("one_dash", "fit --config given/base.yaml -model 3", "", ("-model",)),
 ]

@@ -18,7 +18,20 @@ from typing import Any
 
 import pytest
 import yaml
-from bad_input_cases import BASE, DROP, GOOD, LIT_DL_COMMANDS, RUN_DIR, SWEEP, SWEEPS_COMMANDS, TABLE, Case, Command
+from bad_input_cases import (
+    BASE,
+    DROP,
+    GOOD,
+    LIT_DL_COMMANDS,
+    RUN_DIR,
+    SWEEP,
+    SWEEPS_COMMANDS,
+    TABLE,
+    Case,
+    Command,
+    other_directions,
+    used_folder,
+)
 
 _SPEC: dict[str, Any] = {
     "base": "base.yaml",
@@ -134,9 +147,9 @@ class World:
             (self.folder / name).write_bytes(content)
 
     def files(self) -> dict[str, bytes]:
-        """All that is there; locks without their text."""
-        found = sorted(self.folder.rglob("*"))
-        return {str(p): p.read_bytes() if p.is_file() and not p.name.endswith("lock") else b"" for p in found}
+        """All that is there, but for locks."""
+        found = [path for path in sorted(self.folder.rglob("*")) if not path.name.endswith("lock")]
+        return {str(path): path.read_bytes() if path.is_file() else b"" for path in found}
 
 
 def _changed(values: dict[Any, Any], changes: dict[Any, Any]) -> dict[Any, Any]:
@@ -208,6 +221,7 @@ def world(data: Path, resolved: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "path", [*sys.path, str(data)])
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets these
         monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))  # nor a key for W&B
     monkeypatch.chdir(tmp_path)
     (tmp_path / "given").mkdir()
     found = World(tmp_path, data, resolved)
@@ -300,56 +314,59 @@ def test_lit_dl_refuses(
     assert after == before
 
 
-def _run(folder: Path, data: Path, *argv: str) -> tuple[int, str, float]:
-    """The command in a process of its own: exit status, stderr, seconds."""
+def _run(world: World, *argv: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    """`sweeps` in a process of its own, and the seconds it took."""
     began = monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(data)}
+    environment = {**os.environ, "PYTHONPATH": str(world.data)}
     command = [sys.executable, "-m", "sweeps", *argv]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
-    return done.returncode, done.stderr, monotonic() - began
+    done = subprocess.run(command, cwd=world.folder, env=environment, capture_output=True, text=True, timeout=100)
+    return done, monotonic() - began
 
 
 def test_process_refuses_a_typo(world: World) -> None:
     world.write(Case("typo", "", space={"model.network.widht": {"low": 4, "high": 8}}))
     before = world.files()
-    code, text, _ = _run(world.folder, world.data, "launch", SWEEP)
-    _check_line(text, "space.model.network.widht: ", ("no such key", "did you mean 'model.network.width'?"))
-    assert code == 2
+    done, _ = _run(world, "launch", SWEEP)
+    _check_line(done.stderr, "space.model.network.widht: ", ("no such key", "did you mean 'model.network.width'?"))
+    assert (done.returncode, done.stdout) == (2, "")
     assert world.files() == before
 
 
 def test_process_refuses_a_folder_in_use(world: World) -> None:
-    from bad_input_cases import used_folder
-
     with used_folder(world.folder, world.resolved):
         before = world.files()
-        code, text, _ = _run(world.folder, world.data, "launch", SWEEP)
+        done, _ = _run(world, "launch", SWEEP)
         after = world.files()
-    _check_line(text, f"{RUN_DIR}: ", ("in use", f"process {os.getpid()} on "))
-    assert code == 2
+    _check_line(done.stderr, f"{RUN_DIR}: ", ("in use", f"process {os.getpid()} on "))
+    assert (done.returncode, done.stdout) == (2, "")
     assert after == before
 
 
 def test_process_refuses_a_storage_that_does_not_answer(world: World) -> None:
     """The server takes the connection and says nothing."""
+    world.write(Case("quick", "", spec={"check": "parse"}))
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql+psycopg://me:secret@127.0.0.1:{server.getsockname()[1]}/db"
-        world.write(Case("quick", "", spec={"check": "parse"}))
         before = world.files()
-        code, text, seconds = _run(world.folder, world.data, "launch", SWEEP, "--storage", url)
-    _check_line(text, f"storage {url.replace('secret', '***')}: ", ("does not answer within",))
-    assert code == 2
+        done, seconds = _run(world, "launch", SWEEP, "--storage", url)
+    _check_line(done.stderr, f"storage {url.replace('secret', '***')}: ", ("does not answer within",))
+    assert done.returncode == 2
     assert world.files() == before
     assert seconds < 15
 
 
 def test_process_refuses_other_directions(world: World) -> None:
-    from bad_input_cases import other_directions
-
     with other_directions(world.folder, world.resolved):
         before = world.files()
-        code, text, _ = _run(world.folder, world.data, "launch", SWEEP, "--storage", "sqlite:///studies.db")
+        done, _ = _run(world, "launch", SWEEP, "--storage", "sqlite:///studies.db")
         after = world.files()
-    _check_line(text, "study 'sweep': ", ("minimize", "maximize"))
-    assert code == 2
+    _check_line(done.stderr, "study 'sweep': ", ("minimize", "maximize"))
+    assert done.returncode == 2
     assert after == before
+
+
+def test_checking_a_run_on_two_devices_does_not_start_the_command_again(world: World) -> None:
+    """Lightning's launcher of several devices runs the command line of this process once more for each."""
+    world.write(Case("two_devices", "", base={"trainer.devices": 2}, spec={"check": "step"}))
+    done, _ = _run(world, "launch", SWEEP, "--dry_run")
+    assert done.stdout.count("checked sweep: ") == 1

@@ -83,9 +83,7 @@ def test_the_order_is_asked_for_when_an_epoch_begins() -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(
-    "scale", [Scale(), Scale(255.0), Scale(255.0, 0.1307, 0.3081), Scale(1.0, 3.0, 1.0)], ids=repr
-)
+@pytest.mark.parametrize("scale", [Scale(), Scale(255.0), Scale(255.0, 0.1307, 0.3081), Scale(1.0, 3.0, 1.0)], ids=repr)
 def test_scale_follows_its_formula(scale: Scale) -> None:
     expected = (IMAGES.numpy().astype(np.float64) / scale.divisor - scale.mean) / scale.deviation
     scaled = scale(IMAGES)

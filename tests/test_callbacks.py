@@ -97,7 +97,8 @@ class Slow(Callback):
 
 
 @pytest.mark.parametrize(
-    ("part", "others"), [("train", ("validate", "data")), ("validate", ("train", "data")), ("data", ("train", "validate"))]
+    ("part", "others"),
+    [("train", ("validate", "data")), ("validate", ("train", "data")), ("data", ("train", "validate"))],
 )
 def test_time_is_counted_where_it_goes(part: str, others: tuple[str, str]) -> None:
     timing = RunTiming()

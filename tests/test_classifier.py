@@ -105,7 +105,11 @@ class ByHand:
             (self.penalized(loss) / every).backward()
             if count % every == 0 or count == len(batches):
                 self.step()
-        figures = {"epoch": number, "train/acc": float(self.accuracy.compute()), "train/loss": float(self.loss.compute())}
+        figures = {
+            "epoch": number,
+            "train/acc": float(self.accuracy.compute()),
+            "train/loss": float(self.loss.compute()),
+        }
         self.loss, self.accuracy = MeanMetric(), MulticlassAccuracy(10, average="micro")
         self.network.eval()
         with torch.no_grad():

@@ -71,7 +71,16 @@ def test_later_files_and_options_win(config_file: Path, tmp_path: Path) -> None:
     over = tmp_path / "over.yaml"
     over.write_text("model: {optimizer: {lr: 1e-3}, network: {depth: 1}}\ntrainer: {max_epochs: 7}\n")
     command(
-        ["fit", "-c", str(config_file), f"--config={over}", "--trainer.max_epochs", "1", "--run_dir", str(tmp_path / "out")]
+        [
+            "fit",
+            "-c",
+            str(config_file),
+            f"--config={over}",
+            "--trainer.max_epochs",
+            "1",
+            "--run_dir",
+            str(tmp_path / "out"),
+        ]
     )
     saved = load_yaml(tmp_path / "out" / "config.yaml")
     assert (saved["model"]["optimizer"]["lr"], saved["model"]["network"]["depth"]) == (1e-3, 1)

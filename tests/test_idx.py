@@ -69,9 +69,7 @@ def test_a_file_shorter_than_its_header(tmp_path: Path, write: Write, content: b
 
 
 @pytest.mark.parametrize(("change", "held"), [(lambda c: c[:-1], 87), (lambda c: c + b"x", 89)], ids=["short", "long"])
-def test_a_file_of_the_wrong_size(
-    tmp_path: Path, write: Write, change: Callable[[bytes], bytes], held: int
-) -> None:
+def test_a_file_of_the_wrong_size(tmp_path: Path, write: Write, change: Callable[[bytes], bytes], held: int) -> None:
     write(tmp_path, "train", PICTURES, NUMBERS)
     path = tmp_path / IMAGES
     path.write_bytes(change(path.read_bytes()))

@@ -147,7 +147,10 @@ def test_standardize_takes_its_moments_from_the_training_split(
     data = in_epoch(small(digits_dir, scaling="standardize", validation=validation), 1)
     pixels = file_contents(digits_dir, "train")[0] / 255
     own = pixels[data.train_rows.numpy()]
-    for loader, raw in (("val", pixels[data.validation_rows.numpy()]), ("test", file_contents(digits_dir, "t10k")[0] / 255)):
+    for loader, raw in (
+        ("val", pixels[data.validation_rows.numpy()]),
+        ("test", file_contents(digits_dir, "t10k")[0] / 255),
+    ):
         images, _ = served(getattr(data, f"{loader}_dataloader")())
         np.testing.assert_allclose(images.numpy(), (raw - own.mean()) / own.std(), rtol=1e-5, atol=1e-5)
     images, _ = served(data.train_dataloader())

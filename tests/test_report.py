@@ -126,6 +126,7 @@ def report(run_dir: Path) -> tuple[Page, str]:
     assert len(without_plotly) == len(text) - len(get_plotlyjs()), "plotly.js must be inlined exactly once"
     for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', without_plotly):
         json.loads(data)
+        assert "<" not in data, "a text could end the script element"
     return Page(without_plotly), without_plotly
 
 
@@ -293,6 +294,7 @@ def test_runs_without_parameters_over_seeds(tmp_path: Path) -> None:
     names = ("a <b>", "b", "c")
     rows = [
         row(n, "completed", 0.9 + 0.01 * (n // 3) + 0.001 * (n % 3), config_id=names[n // 3], run=names[n // 3])
+        | {"metrics.test/acc": 0.8 + 0.01 * (n % 3)}
         for n in range(9)
     ]
     runs = {name: {"model.depth": 2} for name in names}
@@ -301,6 +303,7 @@ def test_runs_without_parameters_over_seeds(tmp_path: Path) -> None:
     assert "c, mean over 3 seeds, trials 6, 7, 8; best run: trial 8" in page.text
     assert [cells[1] for cells in page.tables[0]] == ["6, 7, 8", "3, 4, 5", "0, 1, 2"]
     assert page.tables[0][2][2] == "a <b>"
+    assert page.tables[0][0][5] == "0.81"  # the mean of the test metric, not that of the run with the best value
     assert "no search space" in page.text
 
 

@@ -220,7 +220,11 @@ def test_config_yaml_holds_every_key_and_no_place(config: MakeConfig, train: Tra
     train(config(), tmp_path / "run")
     saved = load_yaml(tmp_path / "run" / "config.yaml")
     assert saved == parse_config(saved)
-    assert (saved["seed_everything"], saved["model"]["steps_per_execution"], saved["data"]["drop_last"]) == (0, 10, False)
+    assert (saved["seed_everything"], saved["model"]["steps_per_execution"], saved["data"]["drop_last"]) == (
+        0,
+        10,
+        False,
+    )
     assert "run_dir" not in saved
     assert str(tmp_path / "run") not in (tmp_path / "run" / "config.yaml").read_text()
 

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,7 @@ def test_a_mode_that_is_named_stands(mode: Any, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("variable", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled")]
 )
-def test_wandb_mode_settles_auto(
-    variable: str, mode: str, monkeypatch: pytest.MonkeyPatch, open_port: int
-) -> None:
+def test_wandb_mode_settles_auto(variable: str, mode: str, monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
     monkeypatch.setenv("WANDB_MODE", variable)
     monkeypatch.setenv("WANDB_API_KEY", "x")
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{open_port}")
@@ -130,6 +129,17 @@ def only_file(folder: Path) -> Path:
     return path
 
 
+def finished(folder: Path, within_s: float = 20.0) -> list[Any]:
+    """The records of the one run in a folder, once its last is there: W&B writes the file in another process."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = list(records(only_file(folder)))
+        if found and found[-1].HasField("exit"):
+            return found
+        assert time.monotonic() < deadline, "the run was never finished"
+        time.sleep(0.02)
+
+
 def test_an_offline_run_can_be_read_back(tmp_path: Path) -> None:
     tracker = Tracker(
         "auto",
@@ -145,9 +155,8 @@ def test_an_offline_run_can_be_read_back(tmp_path: Path) -> None:
     for epoch in range(2):
         logger.log_metrics({"val/loss": 1.0 / (epoch + 1), "epoch": epoch}, step=epoch * 10)
     tracker.finish({"best/val/loss": 0.5})
-    path = only_file(tmp_path)
-    assert path.name == "run-abc123.wandb"
-    found = list(records(path))
+    found = finished(tmp_path)
+    assert only_file(tmp_path).name == "run-abc123.wandb"
     (run,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert (run.project, run.display_name, run.run_group, run.run_id, list(run.tags)) == (
         "p",
@@ -172,7 +181,7 @@ def test_an_offline_run_can_be_read_back(tmp_path: Path) -> None:
 def test_a_failed_run_says_so(tmp_path: Path) -> None:
     tracker = Tracker("offline", tmp_path, project="p", name="n")
     tracker.finish({}, failed=True)
-    assert [r.exit.exit_code for r in records(only_file(tmp_path)) if r.HasField("exit")] == [1]
+    assert [r.exit.exit_code for r in finished(tmp_path) if r.HasField("exit")] == [1]
 
 
 def test_each_tracker_is_a_run_of_its_own(tmp_path: Path) -> None:
@@ -182,16 +191,17 @@ def test_each_tracker_is_a_run_of_its_own(tmp_path: Path) -> None:
     first.finish({})
     second.finish({})
     for name, value in (("a", 1.0), ("b", 2.0)):
-        rows = [items(r.history.item) for r in records(only_file(tmp_path / name)) if r.HasField("history")]
+        rows = [items(r.history.item) for r in finished(tmp_path / name) if r.HasField("history")]
         assert [row["x"] for row in rows] == [value]
 
 
+@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_a_training_run_tracks_every_epoch_and_its_best(
     config: Callable[..., Config], train: Callable[..., Any], tmp_path: Path
 ) -> None:
     settings = config(trainer__max_epochs=3, tracking={"wandb": "offline", "project": "p"})
     run, result = train(settings, tmp_path / "run")
-    found = list(records(only_file(tmp_path / "run")))
+    found = finished(tmp_path / "run")
     rows = [items(record.history.item) for record in found if record.HasField("history")]
     for name in ("train/loss", "val/acc"):
         tracked = {row["epoch"]: row[name] for row in rows if name in row}

@@ -133,7 +133,7 @@ def ranked(sweep: Sweep) -> str:
         cells += [(show_mean(entry), entry["mean"])]
         cells += [_cell(entry.get(f"metrics.{goal.metric}")) for goal in sweep.spec.objectives[1:]]
         cells += [_cell(entry.get("best_epoch")), *_values(sweep, entry)]
-        cells += [_cell(entry.get(key)) for key in tests] + [_cell(entry.get("parameters")), _time(entry)]
+        cells += [_tested(sweep, entry, key) for key in tests] + [_cell(entry.get("parameters")), _time(entry)]
         lines.append((cells, id(entry) in front))
     return _table(heads, lines)
 
@@ -152,6 +152,14 @@ def unranked(sweep: Sweep) -> str:
         cells += [_cell(row.get("epochs")), _time(row), (str(row.get("reason", "")), None), (what, None)]
         lines.append((cells, False))
     return f"<h3>Not ranked</h3>\n{_table(heads, lines, words=(5, 6))}"
+
+
+def _tested(sweep: Sweep, entry: Row, key: str) -> Cell:
+    """A test metric as the ranking takes values: the mean over seeds, not that of the luckiest."""
+    if entry["n"] == 1:
+        return _cell(entry.get(key))
+    values = [row[key] for row in sweep.completed if row["number"] in entry["numbers"] and key in row]
+    return _cell(fmean(values)) if values else ("", None)
 
 
 def _values(sweep: Sweep, entry: Row) -> list[Cell]:
