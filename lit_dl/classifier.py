@@ -99,6 +99,19 @@ class Classifier(LightningModule):
         """The optimizer of the configuration, over one group of all parameters."""
         return build_optimizer(self.optimizer_config, [{"params": list(self.parameters())}])
 
+    def check_shape(self, shape: list[int]) -> None:
+        """Refuses images that the network does not take.
+
+        Args:
+            shape: Channels, height and width.
+
+        Raises:
+            ConfigError: It is built for others.
+        """
+        expected = list(self.network_config.input_shape)
+        if shape != expected:
+            raise ConfigError("model.network.input_shape", f"must be {shape}, as the data's images are; got {expected}")
+
     # One step
 
     def training_step(self, batch: Batch | Minibatches, batch_idx: int) -> Tensor | None:  # noqa: ARG002

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import yaml
@@ -24,11 +24,13 @@ from lit_dl.config import (
     as_json,
     check_keys,
     class_paths,
+    leaves,
     lightning_form,
     load_yaml,
     merge,
     normal,
     normal_key,
+    readable_type,
     shaped,
     unknown_key,
 )
@@ -79,7 +81,7 @@ class LitCLI(LightningCLI):
         self.more_callbacks, self.on_row = callbacks or [], on_row
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
-        options = {"exit_on_error": False}
+        options = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             module,
             data,
@@ -117,22 +119,36 @@ class LitCLI(LightningCLI):
             "--run_dir", type=str | None, help="Folder for config, metrics, checkpoints. null: runs/fit/DATE-TIME."
         )
 
+    def _parse_ckpt_path(self) -> None:
+        """Takes the model's arguments from a checkpoint, as LightningCLI does, once it is known to be one."""
+        subcommand = self.config.get("subcommand")
+        path = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if path is None or path in ("best", "last", "hpc", "registry"):
+            return
+        _check_checkpoint(Path(path))
+        try:
+            super()._parse_ckpt_path()
+        except argparse.ArgumentError as error:
+            raise ConfigError("ckpt_path", f"{path} is of another model ({shaped(str(error))})") from None
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parses, with errors of our own form."""
         try:
             if not self.parse:
                 self.config = parser.get_defaults()
             elif isinstance(args, dict):
-                check_keys(args, parser.get_defaults().keys())
+                check_keys(args, self.known_keys())
+                _refuse_null(args, parser)
                 self.config = parser.parse_object(args)
             else:
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
-            raise shaped(error.message) from None
+            raise shaped(str(error)) from None
+        check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
 
     def known_keys(self) -> list[str]:
         """Dotted keys of all arguments of a run, in normal form."""
-        return list(self.parser.get_defaults().keys())
+        return [key for key in self.parser.get_defaults().keys() if key not in _BESIDE_THE_CONFIG]  # noqa: SIM118 - no dict
 
     def complete(self) -> Config:
         """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
@@ -179,7 +195,8 @@ class LitCLI(LightningCLI):
             if self.subcommand == "fit":
                 self.place, self.on_row = Place(run_dir, run_dir.name), print_row
             if self.subcommand == "predict":
-                callbacks.append(PredictionTable(run_dir / "predictions.csv"))
+                self.predictions = run_dir / "predictions.csv"
+                callbacks.append(PredictionTable(self.predictions))
         arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
         with _trainer_errors():
             self.run = Run(
@@ -198,9 +215,21 @@ class LitCLI(LightningCLI):
         assert self.place is not None
         if (self.place.run_dir / "config.yaml").exists():
             raise ConfigError("run_dir", f"must not hold a run yet; {self.place.run_dir} does; name another")
-        self.run.check_data()
+        self.before_test()
+        _make_folder(self.place.run_dir)
         self.run.open()
         print(f"run folder {self.place.run_dir}")
+
+    def before_test(self) -> None:
+        """Finds what is wrong with the data before anything is written."""
+        self.run.check()
+
+    before_validate = before_test
+
+    def before_predict(self) -> None:
+        """As before a test; the predictions need a folder."""
+        self.before_test()
+        _make_folder(self.predictions.parent)
 
     def after_fit(self) -> None:
         """Restores the best epoch and says what came out."""
@@ -218,13 +247,14 @@ def import_class(key: str, path: str, base: type) -> type[Any]:
     Raises:
         ConfigError: It cannot be imported, or is no subclass of `base`.
     """
-    module, _, name = path.rpartition(".")
-    if not module:
+    if not isinstance(path, str) or not path.rpartition(".")[0].strip("."):
         raise ConfigError(key, f"must be an import path, package.module.Class; got {path!r}")
+    module, _, name = path.rpartition(".")
     try:
         cls = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(key, f"{path!r} cannot be imported ({error}); is its folder in PYTHONPATH?") from None
+    except Exception as error:  # a module of the user's: anything can happen in it
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ConfigError(key, f"must be a {base.__name__}; {path!r} is not")
     return cls
@@ -237,7 +267,7 @@ def _instantiator(group: str) -> Callable[..., Any]:
                 return cls(*args, **kwargs)
             except LitError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise ConfigError(
                     "", f"{cls.__name__} refuses its arguments ({type(error).__name__}: {error})"
                 ) from error
@@ -267,8 +297,10 @@ def split_classes(config: Config) -> tuple[tuple[str, str | None], Config]:
     config = normal(config)
     paths = class_paths(config)
     for group in ("model", "data"):
-        if isinstance(config.get(group), dict):
-            config[group].pop("class_path", None)
+        if isinstance(config.get(group), dict) and "class_path" in config[group]:
+            del config[group]["class_path"]
+            if not config[group]:
+                del config[group]  # a class may have no argument at all
     return paths, config
 
 
@@ -297,6 +329,40 @@ def build_run(
     return LitCLI(paths, rest, place=place, callbacks=callbacks, on_row=on_row).run
 
 
+def check_seed(seed: object) -> None:
+    """Refuses a seed that generators do not take.
+
+    Raises:
+        ConfigError: Neither true (a random one), false, nor a whole number in [0, 2**32).
+    """
+    if not isinstance(seed, bool) and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ConfigError("seed_everything", f"must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
+
+
+def _refuse_null(config: Config, parser: LightningArgumentParser) -> None:
+    """jsonargparse takes null for any type."""
+    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    for key, value in leaves(config):
+        kind = types.get(key)
+        if value is None and kind is not None and not (kind is Any or type(None) in get_args(kind)):
+            raise ConfigError(key, f"must be {readable_type(str(kind))}; got null")
+
+
+def _check_checkpoint(path: Path) -> None:
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # pickle's, torch's, zip's and the file system's
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        raise ConfigError("ckpt_path", f"must be a checkpoint of Lightning's; {path}: {reason}") from None
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("run_dir", f"must be a folder that can be written; {path}: {error.strerror}") from None
+
+
 def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
     """The config files of a command line merged in order, and the other arguments with keys in normal form."""
     config: Config = {}
@@ -305,7 +371,10 @@ def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
     for word in words:
         option, equals, value = word.partition("=")
         if option in ("-c", "--config"):
-            config = merge(config, normal(load_yaml(Path(value if equals else next(words, "")))))
+            path = value if equals else next(words, "")
+            if not path:
+                raise ConfigError("--config", "must be followed by a file")
+            config = merge(config, normal(load_yaml(Path(path))))
         elif option in ("--model", "--data", "--model.class_path", "--data.class_path"):
             group = option[2:].split(".")[0]
             config = merge(config, {group: {"class_path": value if equals else next(words, "")}})
@@ -329,10 +398,12 @@ def command(argv: list[str]) -> None:
     try:
         LitCLI(paths, rest)
     except ConfigError as error:
-        if "nrecognized arguments" in error.problem:
-            key = error.problem.split("--", 1)[-1].split("=")[0].split()[0]
-            raise unknown_key(key, LitCLI(paths, {}, build=False, parse=False).known_keys()) from None
-        raise
+        if "nrecognized arguments: " not in error.problem:
+            raise
+        word = error.problem.split("nrecognized arguments: ")[1].split()[0].split("=")[0]
+        if not word.startswith("--"):
+            raise ConfigError(word, "no such argument; options start with --, config files follow --config") from None
+        raise unknown_key(word[2:], LitCLI(paths, {}, build=False, parse=False).known_keys()) from None
 
 
 _NOT_THE_USERS_TO_MEND = (

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from lit_dl.errors import ConfigError, suggest
+from lit_dl.errors import ConfigError, suggest, unknown_name
 
 Config = dict[str, Any]
 
@@ -27,18 +27,20 @@ _SELECTORS = ("name", "class_path")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as jsonargparse reads it (1e-5 is a number), and no key twice."""
+    """YAML as jsonargparse reads it (1e-5 is a number), with texts as keys and no key twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key.start_mark)
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands here twice", key_node.start_mark
+                    None, None, f"key {key.value!r} stands here twice", key.start_mark
                 )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+            seen.add(key.value)
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -60,8 +62,8 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
         raise ConfigError(place, f"must be YAML; {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(where, f"must be YAML; {error}") from None
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(where, f"must be YAML; {error.reason} at character {error.position}") from None
 
 
 def load_yaml(path: Path) -> Config:
@@ -72,12 +74,16 @@ def load_yaml(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(str(path), f"must be a readable YAML file; {reason}") from None
+        raise ConfigError(repr(str(path))[1:-1], f"must be a readable YAML file; {reason}") from None
     value = parse_yaml(text, str(path))
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(str(path), f"must be a mapping of keys to values; got {type(value).__name__}")
+    if not isinstance(value, dict):
+        got = "it holds nothing" if value is None else f"got a {type(value).__name__}"
+        raise ConfigError(str(path), f"must be a mapping of keys to values; {got}")
+    for key in value:
+        if not isinstance(key, str):
+            raise ConfigError(str(path), f"must have texts as keys; got {key!r}")
     return value
 
 
@@ -88,8 +94,10 @@ def normal(config: Mapping[str, Any]) -> Config:
         value = result.get(group)
         if isinstance(value, str):
             result[group] = {"class_path": value}
-        elif isinstance(value, dict) and isinstance(value.get("init_args"), dict):
-            arguments = value.pop("init_args")
+        elif isinstance(value, dict) and "init_args" in value:
+            arguments = value.pop("init_args") or {}
+            if not isinstance(arguments, dict):
+                raise ConfigError(f"{group}.init_args", f"must be a mapping of keys to values; got {arguments!r}")
             result[group] = {**value, **arguments}
     optimizer = (result.get("model") or {}).get("optimizer") if isinstance(result.get("model"), dict) else None
     if isinstance(optimizer, dict) and "class_path" in optimizer:
@@ -205,35 +213,48 @@ def _check_level(config: Mapping[str, Any], prefix: str, names: set[str], groups
 
 
 def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key that nothing takes: offers the nearest, or lists its neighbours."""
-    names = sorted(set(known))
-    levels = {".".join(name.split(".")[: key.count(".") + 1]) for name in names}
-    hint = suggest(key, levels) or suggest(key, names)
-    if not hint:
-        parent = key.rpartition(".")[0]
-        beside = sorted(level for level in levels if level.rpartition(".")[0] == parent)
-        hint = f"; known here: {', '.join(beside)}" if beside else ""
-    return ConfigError(key, f"no such key{hint}")
+    """The error for a key that nothing takes: offers the nearest or the same word elsewhere, or lists neighbours."""
+    names = set(known)
+    parent, _, last = key.rpartition(".")
+    below = sorted(name for name in names if name.startswith(f"{key}."))
+    if below:
+        return ConfigError(key, f"is a group of keys, and not one; below it are {', '.join(below)}")
+    depth = key.count(".") + 1
+    beside = {".".join(name.split(".")[:depth]) for name in names if name.startswith(f"{parent}." if parent else "")}
+    hint = suggest(key, beside)
+    same = sorted(name for name in names if name.rpartition(".")[2] == last)
+    if not hint and same:
+        hint = f"; did you mean {same[0]!r}?"
+    if not hint and beside:
+        hint = f"; known here: {', '.join(sorted(beside))}"
+    return ConfigError(key, f"no such key{hint or suggest(key, names)}")
 
 
 def shaped(message: str) -> ConfigError:
     """A jsonargparse error as one of ours: the key, what must hold, what was given."""
     text = re.sub(r"\s+", " ", message).strip()
-    found = re.search(r'[Kk]ey "([^"]+)"', text)
+    missing = re.search(r"arguments are required: ([^ ,]+)", text)
+    found = missing or re.search(r'[Kk]ey "([^"]+)"', text) or re.search(r"argument --([\w.]+)", text)
     key = normal_key(found.group(1)) if found else ""
-    if "is required" in text:
+    if missing or "is required" in text:
         return ConfigError(key, "must be given; it has no default")
     given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
     types = re.search(r"Subtypes: \[(.*?)\] Errors", text) or re.search(r"Expected an? (.*?)\. Got value", text)
     if not (key and given and types):
-        return ConfigError(key, text.split(f'"{key}": ', 1)[-1])
-    return ConfigError(key, f"must be {_readable(types.group(1))}; got {given.group(1).strip()}")
+        return ConfigError(key, re.sub(r'^.*?(?:[Kk]ey "[^"]+":|argument --[\w.]+:) ', "", text))
+    literals = re.findall(r"typing\.Literal\[(.*?)\]", types.group(1))
+    names = [name.strip().strip("'") for group in literals for name in group.split(",")]
+    value = given.group(1).strip()
+    if names and "NoneType" not in types.group(1):
+        return unknown_name(key, value, names)
+    return ConfigError(key, f"must be {readable_type(types.group(1))}; got {value}")
 
 
-def _readable(types: str) -> str:
-    text = re.sub(r"<class '([^']+)'>", r"\1", types)
+def readable_type(text: str) -> str:
+    """A type as one says it: `<class 'int'>, <class 'NoneType'>` is `int or null`."""
+    text = re.sub(r"<class '([^']+)'>", r"\1", text)
     text = re.sub(r"typing\.Literal\[(.*?)\]", lambda match: "one of " + match.group(1).replace("'", ""), text)
-    text = re.sub(r"\bNoneType\b", "null", text.replace("typing.", ""))
+    text = re.sub(r"\bNoneType\b|\bNone\b", "null", text.replace("typing.", "")).replace(" | ", " or ")
     return re.sub(r", (?=[^\]]*(?:\[|$))", " or ", text) if "one of" not in text else text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -121,18 +122,18 @@ def check_optimizer(config: OptimizerConfig) -> None:
 def _check_range(key: str, value: float) -> None:
     if key in _BELOW_ONE and not 0 <= value < 1:
         raise ConfigError(key, f"must be in [0, 1); got {value!r}")
-    if key in ("lr", "eps") and not value > 0:
-        raise ConfigError(key, f"must be above 0; got {value!r}")
-    if key == "weight_decay" and not value >= 0:
-        raise ConfigError(key, f"must be 0 or more; got {value!r}")
+    if key in ("lr", "eps") and not 0 < value < math.inf:
+        raise ConfigError(key, f"must be above 0 and finite; got {value!r}")
+    if key == "weight_decay" and not 0 <= value < math.inf:
+        raise ConfigError(key, f"must be 0 or more and finite; got {value!r}")
 
 
 def _import_optimizer(path: str) -> type[Optimizer]:
     module, _, name = path.rpartition(".")
     try:
         cls = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError("name", f"{path!r} cannot be imported ({error})") from None
+    except Exception as error:  # a module of the user's: anything can happen in it
+        raise ConfigError("name", f"{path!r} cannot be imported ({type(error).__name__}: {error})") from None
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         raise ConfigError("name", f"{path!r} is not a torch.optim.Optimizer")
     return cls

@@ -18,9 +18,9 @@ from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.classifier import Classifier
 from lit_dl.config import Config, dump_yaml
 from lit_dl.data.mnist import MNISTDataModule
-from lit_dl.errors import ConfigError, under
+from lit_dl.errors import ConfigError, under, unknown_name
 from lit_dl.files import write_text
-from lit_dl.tracking import Mode, Tracker
+from lit_dl.tracking import Mode, Tracker, settle
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,9 @@ class RunResult:
     peak_memory_bytes: int
 
 
+MONITORED = ("train/loss", "train/acc", "val/loss", "val/acc")  # what our own model logs while it trains
+
+
 class TimedCheckpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint, with the seconds it took."""
 
@@ -162,6 +165,10 @@ class Run:
         self.stopping = EarlyStoppingConfig(**config.get("early_stopping", {}))
         self.keeping = CheckpointConfig(**config.get("checkpoint", {}))
         default = "val/loss" if isinstance(module, Classifier) else None
+        if isinstance(module, Classifier):
+            for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
+                if metric is not None and metric not in MONITORED:
+                    raise unknown_name(f"{key}.monitor", metric, MONITORED)
         self.monitor = self.keeping.monitor or default
         self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
         self.timing = RunTiming()
@@ -207,20 +214,30 @@ class Run:
             module.accumulate_grad_batches = arguments.pop("accumulate_grad_batches", 1)
         theirs = arguments.pop("callbacks", None) or []
         theirs = theirs if isinstance(theirs, list) else [theirs]
-        if not self.checkpoint:
-            arguments["enable_checkpointing"] = None
+        if arguments.pop("enable_checkpointing", None) is False:
+            raise ConfigError(
+                "trainer.enable_checkpointing", "must be left out; got False; checkpoint.* says what is kept"
+            )
         return Trainer(**arguments, callbacks=[*theirs, *callbacks])
 
-    def check_data(self) -> None:
-        """Reads our own data, so that what is wrong with it is known before anything is written.
+    def check(self) -> None:
+        """Finds what only shows with the data, the optimizer or the account at hand, before anything is written.
 
         Raises:
-            ConfigError: A batch or split larger than the data.
+            ConfigError: A batch or split larger than the data, images that the network does not take, arguments that
+                the optimizer does not take, W&B online without a key.
             DataError: A file that cannot be used.
         """
         if isinstance(self.data, MNISTDataModule):
             with under("data"):
                 self.data.setup("fit")
+        if isinstance(self.module, Classifier):
+            with under("model.optimizer"):
+                self.module.configure_optimizers()
+            if isinstance(self.data, MNISTDataModule):
+                self.module.check_shape(self.data.shape)
+        if self.place is not None:
+            settle(self.place.wandb or TrackingConfig(**self.config.get("tracking", {})).wandb)
 
     def open(self) -> None:
         """Makes the folder, writes the config, starts tracking."""

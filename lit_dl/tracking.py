@@ -11,13 +11,21 @@ from time import perf_counter
 from typing import Any, Literal
 from urllib.parse import urlparse
 
+from lit_dl.errors import ConfigError
+
 Mode = Literal["auto", "offline", "online", "disabled"]
 
 _log = logging.getLogger(__name__)
 
 
 def settle(mode: Mode) -> Mode:
-    """What `auto` means here and now: online when a key is configured and the server answers, offline otherwise."""
+    """What `auto` means here and now: online when a key is configured and the server answers, offline otherwise.
+
+    Raises:
+        ConfigError: `online` without a key.
+    """
+    if mode == "online" and not _has_key():
+        raise ConfigError("tracking.wandb", "online needs an API key; run wandb login, or use offline or auto")
     if mode != "auto":
         return mode
     if os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):

@@ -161,7 +161,7 @@ def _try_config(spec: SweepSpec, config: Config) -> None:
     if spec.check == "parse" or class_paths(config)[0] != "lit_dl.Classifier":
         parse_config(config)
     else:
-        build_run(config).check_data()
+        build_run(config).check()
 
 
 def _check_step(spec: SweepSpec, config: Config) -> list[str]:

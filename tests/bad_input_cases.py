@@ -107,7 +107,7 @@ def used_folder(folder: Path, resolved: str) -> Iterator[None]:
 
 
 @contextmanager
-def other_folder(folder: Path, resolved: str) -> Iterator[None]:  # noqa: ARG001
+def other_folder(folder: Path, resolved: str) -> Iterator[None]:
     """A folder of something else in the run folder's place."""
     (folder / RUN_DIR).mkdir(parents=True)
     (folder / RUN_DIR / "thesis.txt").write_text("do not touch")
@@ -115,7 +115,7 @@ def other_folder(folder: Path, resolved: str) -> Iterator[None]:  # noqa: ARG001
 
 
 @contextmanager
-def file_in_place(folder: Path, resolved: str) -> Iterator[None]:  # noqa: ARG001
+def file_in_place(folder: Path, resolved: str) -> Iterator[None]:
     """A file in the run folder's place."""
     (folder / RUN_DIR).parent.mkdir()
     (folder / RUN_DIR).write_text("a file")
@@ -144,7 +144,7 @@ def lock_is_folder(folder: Path, resolved: str) -> Iterator[None]:
 
 
 @contextmanager
-def other_directions(folder: Path, resolved: str) -> Iterator[None]:  # noqa: ARG001
+def other_directions(folder: Path, resolved: str) -> Iterator[None]:
     """A database with a study of the sweep's name that minimizes."""
     import optuna
 
@@ -156,7 +156,7 @@ def other_directions(folder: Path, resolved: str) -> Iterator[None]:  # noqa: AR
 
 
 @contextmanager
-def finished_run(folder: Path, resolved: str) -> Iterator[None]:  # noqa: ARG001
+def finished_run(folder: Path, resolved: str) -> Iterator[None]:
     """A folder with the config of an earlier `lit-dl fit`."""
     (folder / "done").mkdir()
     (folder / "done" / "config.yaml").write_text("{}")

@@ -43,10 +43,10 @@ class Scripted(LightningModule):
     def val_dataloader(self) -> Served:
         return Served(torch.zeros(1))
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         return -self.weight
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self.log("score", self.figures[self.current_epoch], batch_size=1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -67,7 +67,7 @@ class Bare(LightningModule):
         self.map = nn.Linear(hidden, 1)
         nn.init.ones_(self.map.weight)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss = self.map(batch).square().mean()
         self.log("my_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
         return loss

@@ -212,7 +212,7 @@ def world(data: Path, resolved: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     from sweeps.check import check_spec
     from sweeps.engines.local import LocalEngine
 
-    def start(engine: LocalEngine) -> None:  # noqa: ARG001
+    def start(engine: LocalEngine) -> None:
         pytest.fail("a worker was started")
 
     monkeypatch.setattr(sweeps.launch, "check_in_child", check_spec)

@@ -89,13 +89,6 @@ def test_no_best_row_without_a_finite_figure() -> None:
 # Run timing
 
 
-class Slow(Callback):
-    """Takes its time in a hook."""
-
-    def __init__(self, hook: str) -> None:
-        setattr(self, hook, lambda *_: time.sleep(0.03))
-
-
 @pytest.mark.parametrize(
     ("part", "others"),
     [("train", ("validate", "data")), ("validate", ("train", "data")), ("data", ("train", "validate"))],
@@ -121,11 +114,11 @@ def test_time_is_counted_where_it_goes(part: str, others: tuple[str, str]) -> No
 
 
 def test_the_parts_of_a_run_fit_into_its_whole(config: MakeConfig, train: Train, tmp_path: Path) -> None:
-    _, result = train(config(), tmp_path / "run", callbacks=[Slow("on_train_batch_end")])
+    _, result = train(config(trainer__max_epochs=3), tmp_path / "run")
     seconds = dict(result.seconds)
     total = seconds.pop("total")
-    assert 0.06 < sum(seconds.values()) + 2 * 0.03 <= total + 0.06
-    assert total > 4 * 0.03 - 0.03
+    assert all(seconds[part] > 0 for part in ("train", "validate", "data", "checkpoint"))
+    assert sum(seconds.values()) <= total
 
 
 def test_peak_memory_is_that_of_the_process() -> None:

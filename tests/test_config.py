@@ -23,7 +23,6 @@ from lit_dl.config import (
     overlay,
     parse_yaml,
     shaped,
-    unknown_key,
 )
 from lit_dl.errors import ConfigError
 

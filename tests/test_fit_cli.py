@@ -337,8 +337,9 @@ def test_an_interrupted_fit_exits_with_130(config: MakeConfig, tmp_path: Path) -
 
 def test_a_module_in_the_current_folder_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "here" / "mine_here.py").write_text("from foreign import Scripted as Mine\n")
-    argv = process("fit", "--model", "mine_here.Mine", "--model.figures=[1]", "--trainer.max_epochs=1")
-    argv += ["--tracking.wandb=disabled", "--run_dir", str(tmp_path / "out")]
+    (tmp_path / "mine.yaml").write_text("model: {class_path: mine_here.Mine, figures: [1]}\n")
+    argv = [str(Path(sys.executable).with_name("lit-dl")), "fit", "-c", str(tmp_path / "mine.yaml")]
+    argv += ["--trainer.max_epochs=1", "--tracking.wandb=disabled", "--run_dir", str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path / "here", env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -44,7 +44,7 @@ def heavy_ball(g: Gradient, lr: float, momentum: float, weight_decay: float = 0.
 
 
 def look_ahead(g: Gradient, lr: float, momentum: float, weight_decay: float = 0.0) -> list[Vector]:
-    """Sutskever et al. 2013, equations 3 and 4; what is kept is theta + momentum * velocity, where the gradient is taken."""
+    """Sutskever et al. 2013, equations 3 and 4; what is kept is where the gradient is taken."""
     theta, velocity, path = START.copy(), np.zeros(3), []
     for _ in range(STEPS):
         ahead = theta + momentum * velocity

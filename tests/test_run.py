@@ -27,7 +27,7 @@ class Weights(Callback):
     def __init__(self) -> None:
         self.epochs: list[dict[str, Tensor]] = []
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epochs.append({name: value.clone() for name, value in pl_module.state_dict().items()})
 
 
@@ -129,6 +129,17 @@ def test_our_own_model_keeps_the_epoch_of_least_validation_loss(
     run, result = train(settings, tmp_path / "run", callbacks=[kept])
     losses = [row["val/loss"] for row in figures(run)]
     assert result.best_epoch == losses.index(min(losses)) + 1 < 6
+    assert same(run.module.state_dict(), kept.epochs[result.best_epoch - 1])
+
+
+def test_a_training_figure_is_compared_with_the_weights_of_its_own_epoch(
+    config: MakeConfig, train: Train, tmp_path: Path
+) -> None:
+    kept = Weights()
+    settings = config(model__optimizer__lr=2.0, trainer__max_epochs=6, checkpoint__monitor="train/loss")
+    run, result = train(settings, tmp_path / "run", callbacks=[kept])
+    losses = [row["train/loss"] for row in figures(run)]
+    assert result.best_epoch == losses.index(min(losses)) + 1
     assert same(run.module.state_dict(), kept.epochs[result.best_epoch - 1])
 
 

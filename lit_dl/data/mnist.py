@@ -51,7 +51,7 @@ class MNISTDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError("batch_size", f"must be 1 or more; got {batch_size!r}")
-        if validation <= 0 or (isinstance(validation, float) and validation >= 1):
+        if not validation > 0 or (isinstance(validation, float) and validation >= 1):
             raise ConfigError(
                 "validation", f"must be a number of samples, 1 or more, or a fraction in (0, 1); got {validation!r}"
             )
@@ -86,6 +86,11 @@ class MNISTDataModule(LightningDataModule):
             self.scale = Scale(255.0, mean, deviation)
         else:
             self.scale = Scale(255.0 if self.scaling == "unit" else 1.0)
+
+    @property
+    def shape(self) -> list[int]:
+        """Channels, height and width of an image."""
+        return list(self._digits("train").images.shape[1:])
 
     def train_dataloader(self) -> Batches:
         """Training batches, shuffled from the seed and the epoch alone."""
