@@ -58,6 +58,14 @@ def unknown_name(key: str, name: object, known: Iterable[str]) -> ConfigError:
     return ConfigError(key, f"{name!r} is not one of {', '.join(names)}{suggest(str(name), names)}")
 
 
+def never_logged(key: str, metric: str, logged: Iterable[str]) -> ConfigError:
+    """The error for a metric to watch that no epoch has: lists those that are, offers the nearest."""
+    names = list(logged)
+    return ConfigError(
+        key, f"{metric!r} is never logged; logged are {', '.join(names) or 'none'}{suggest(metric, names)}"
+    )
+
+
 @contextmanager
 def under(prefix: str) -> Iterator[None]:
     """Puts `prefix.` before the key of a ConfigError raised inside."""

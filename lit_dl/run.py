@@ -18,7 +18,7 @@ from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.classifier import Classifier
 from lit_dl.config import Config, dump_yaml
 from lit_dl.data.mnist import MNISTDataModule
-from lit_dl.errors import ConfigError, under, unknown_name
+from lit_dl.errors import ConfigError, never_logged, under
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, Tracker, settle
 
@@ -120,7 +120,7 @@ class RunResult:
     peak_memory_bytes: int
 
 
-MONITORED = ("train/loss", "train/acc", "val/loss", "val/acc")  # what our own model logs while it trains
+MONITORED = ("train/acc", "train/loss", "val/acc", "val/loss")  # what our own model logs while it trains
 
 
 class TimedCheckpoint(ModelCheckpoint):
@@ -168,7 +168,7 @@ class Run:
         if isinstance(module, Classifier):
             for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
                 if metric is not None and metric not in MONITORED:
-                    raise unknown_name(f"{key}.monitor", metric, MONITORED)
+                    raise never_logged(f"{key}.monitor", metric, MONITORED)
         self.monitor = self.keeping.monitor or default
         self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
         self.timing = RunTiming()

@@ -8,15 +8,19 @@ from __future__ import annotations
 import math
 import multiprocessing
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lit_dl.config import Config, class_paths, get_key, merge, normal, normal_key, overlay
-from lit_dl.errors import ConfigError, suggest
-from sweeps.space import Parameter, Space, Values
+from lit_dl.config import CLASS_GROUPS, Config, class_paths, get_key, merge, normal, normal_key, overlay
+from lit_dl.errors import ConfigError, never_logged
+from sweeps.space import Parameter, Space
 from sweeps.spec import SweepSpec, with_space
+
+OURS = CLASS_GROUPS["model"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def check_spec(spec: SweepSpec) -> Checked:
 
     torch.set_num_threads(1)
     _check_keys(spec)
+    _check_metrics_of_ours(spec)
     spec = replace(spec, base=_completed(spec.base))
     spec = with_space(spec, _typed(spec))
     _check_branches(spec)
@@ -80,15 +85,29 @@ def _check_keys(spec: SweepSpec) -> None:
     known = LitCLI(split_classes(spec.base)[0], {}, build=False, parse=False).known_keys()
     _, base = split_classes(spec.base)
     check_keys(base, known)
-    groups = {".".join(key.split(".")[:n]) for key in known for n in range(1, key.count(".") + 1)}
     for parameter in spec.space:
         for key in parameter.targets():
             if key in ("model.class_path", "data.class_path"):
                 return  # the keys are those of another class in each branch; the branches are checked all the same
             if key not in known and not any(key.startswith(f"{leaf}.") for leaf in known):
-                place = "space" if parameter.presets is None else f"space.{parameter.name}.presets"
-                error = unknown_key(key, [*known, *groups])
-                raise ConfigError(f"{place}.{error.key}", error.problem)
+                raise ConfigError(f"{_place(parameter, key)}.{key}", unknown_key(key, known).problem)
+
+
+def _place(parameter: Parameter, key: str) -> str:
+    """Where in the spec a parameter names a key."""
+    preset = next((name for name, values in (parameter.presets or {}).items() if key in values), None)
+    return "space" if preset is None else f"space.{parameter.name}.presets.{preset}"
+
+
+def _check_metrics_of_ours(spec: SweepSpec) -> None:
+    """What our own model logs is known without a step."""
+    if class_paths(spec.base)[0] != OURS or "model.class_path" in {key for p in spec.space for key in p.targets()}:
+        return
+    from lit_dl.run import MONITORED
+
+    for objective in spec.objectives:
+        if objective.metric not in MONITORED:
+            raise never_logged("objective.metric", objective.metric, MONITORED)
 
 
 def _completed(base: Config) -> Config:
@@ -140,36 +159,66 @@ def _parsed(base: Config, key: str, value: float) -> Any:
 
 
 def _check_branches(spec: SweepSpec) -> None:
-    samples: list[tuple[str, Values, str | None]] = [
-        (f"space.{p.name}", values, None) for p, values in spec.space.branches()
-    ]
-    samples += [(f"runs.{name}", {}, name) for name in spec.runs]
-    for place, values, run in samples or [("base", {}, None)]:
-        config = spec.configuration(values, run, 0)
-        try:
-            _try_config(spec, config)
-        except ConfigError as error:
-            chosen = ", ".join(f"{k}={v!r}" for k, v in values.items() if f"space.{k}" == place)
-            raise ConfigError(
-                error.key, error.problem + (f" (with {chosen} of {place})" if chosen else f" (in {place})")
-            ) from None
+    try:
+        _try_config(spec, spec.configuration(spec.space.first(), None, 0))
+    except ConfigError as error:
+        owner = next((parameter for parameter in spec.space if error.key in parameter.targets()), None)
+        raise ConfigError(error.key, error.problem + (f" (in space.{owner.name})" if owner else "")) from None
+    for parameter, values in spec.space.branches():
+        with _told(f" (with {values[parameter.name]!r} of space.{parameter.name})"):
+            _try_config(spec, spec.configuration(values, None, 0))
+    for run in spec.runs:
+        with _told(f" (in runs.{run})"):
+            _try_config(spec, spec.configuration({}, run, 0))
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Adds to an error which branch it is of."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(error.key, error.problem + where) from None
 
 
 def _try_config(spec: SweepSpec, config: Config) -> None:
     from lit_dl.cli import build_run, parse_config
 
-    if spec.check == "parse" or class_paths(config)[0] != "lit_dl.Classifier":
+    _check_trainer(config)
+    if spec.check == "parse" or class_paths(config)[0] != OURS:
         parse_config(config)
     else:
         build_run(config).check()
+
+
+def _check_trainer(config: Config) -> None:
+    """Refuses what Lightning would take and no trial can use."""
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        value = get_key(config, f"trainer.{key}")
+        if value is not None and not isinstance(value, str) and value == 0:
+            raise ConfigError(f"trainer.{key}", f"must be above 0, or no epoch has a metric; got {value!r}")
+    devices, nodes = get_key(config, "trainer.devices"), get_key(config, "trainer.num_nodes")
+    several = len(devices) > 1 if isinstance(devices, list) else str(devices) not in ("None", "auto", "0", "1")
+    if several or nodes not in (None, 1):
+        key, value = ("devices", devices) if several else ("num_nodes", nodes)
+        raise ConfigError(
+            f"trainer.{key}", f"must be 1 or auto in a sweep, where each trial has one device; got {value!r}"
+        )
+
+
+def _step_limits(config: Config) -> Config:
+    """Trainer arguments for one training and one validation batch, if there ever is one."""
+    every, epochs = (get_key(config, f"trainer.{key}") for key in ("check_val_every_n_epoch", "max_epochs"))
+    never = get_key(config, "trainer.limit_val_batches") == 0 or (every or 1) > (epochs or 1) >= 0
+    limits = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0 if never else 1}
+    return {**limits, "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "logger": False}
 
 
 def _check_step(spec: SweepSpec, config: Config) -> list[str]:
     """Names of the metrics that one training and one validation batch log."""
     from lit_dl.cli import build_run
 
-    limits = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "logger": False, "barebones": False}
-    config = merge(config, {"trainer": limits, "early_stopping": {"patience": None}})
+    config = merge(config, {"trainer": _step_limits(config), "early_stopping": {"patience": None}})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = build_run(config)
@@ -186,7 +235,5 @@ def _check_step(spec: SweepSpec, config: Config) -> list[str]:
     watched += [(f"{group}.monitor", get_key(config, f"{group}.monitor")) for group in ("early_stopping", "checkpoint")]
     for key, metric in watched:
         if metric not in metrics:
-            raise ConfigError(
-                key, f"{metric!r} is never logged; logged are {', '.join(metrics) or 'none'}{suggest(metric, metrics)}"
-            )
+            raise never_logged(key, metric, metrics)
     return metrics

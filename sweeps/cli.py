@@ -27,6 +27,10 @@ def launch(args: argparse.Namespace) -> int:
         if not equals or not key:
             raise ConfigError("--set", f"must be dotted.key=value; got {setting!r}")
         settings[key] = parse_yaml(value, f"--set {key}")
+    if args.run_dir == "":
+        raise ConfigError("--run_dir", "must not be empty")
+    if args.n_trials == "":
+        raise ConfigError("n_trials", "must be a whole number, 1 or more; got ''")
     spec = load_spec(
         Path(args.spec),
         settings,
@@ -135,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--storage", metavar="URL", help="database for the study; default: a journal file in the run folder"
     )
     sub.add_argument(
-        "--wandb", choices=_WANDB, default="auto", help="auto: online with a key and a network, else offline"
+        "--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline"
     )
     sub.add_argument("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
     sub.add_argument("--dry_run", action="store_true", help="check everything, start nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from lit_dl.errors import ConfigError, StorageError
+from lit_dl.config import get_key
+from lit_dl.errors import ConfigError, LitError, StorageError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, settle
 from sweeps.check import Checked, check_in_child
@@ -22,8 +24,9 @@ from sweeps.engines.local import LocalEngine, place_slots
 from sweeps.live import LiveView
 from sweeps.locks import RunFolderLock, identity
 from sweeps.results import Row, ranking, rows_of, write_results
+from sweeps.samplers import exhausted_at, rehearse
 from sweeps.spec import SweepSpec, check_continues, load_spec
-from sweeps.storage import without_password
+from sweeps.storage import JOURNAL, without_password
 from sweeps.study import SharedStudy
 
 _POLL_S = 0.5
@@ -37,12 +40,12 @@ class Launch:
     Args:
         run_dir: The run folder.
         url: Storage; `None`: the journal in the run folder.
-        wandb: Tracking mode.
+        wandb: Tracking mode; `None`: what the base says.
     """
 
     run_dir: Path
     url: str | None
-    wandb: Mode
+    wandb: Mode | None
 
 
 def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
@@ -55,22 +58,18 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
         LitError: Bad input; nothing was started and no folder made.
     """
     begun = monotonic()
-    _check_writable(order.run_dir)
+    _check_folder(order.run_dir)
+    _settled(order, spec)
     checked = check_in_child(spec)
     _check_same(order.run_dir, checked.spec)
-    _check_plugins(checked.spec)
+    exhausted_at(checked.spec)
+    rehearse(checked.spec)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     if dry_run:
         return 0
-    is_new = not (order.run_dir / "spec.yaml").exists()
-    with _open_folder(order.run_dir) as lock:
-        try:
-            study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
-        except StorageError:
-            if is_new:
-                lock.release()
-                _remove_new(order.run_dir)
-            raise
+    with _open_folder(order.run_dir):
+        study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
+        _check_is_its_study(order, study)
         write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         return Sweep(checked, order, study).run()
 
@@ -81,16 +80,34 @@ def _summary(checked: Checked) -> str:
     return f"{spec.n_trials} trials, {len(spec.space)} parameters, {len(spec.runs)} named runs{logged}"
 
 
-def _check_writable(run_dir: Path) -> None:
-    place = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise StorageError(f"{run_dir}: must be a folder that can be written; {place} cannot; name another --run_dir")
-    if run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / "spec.yaml").exists():
+def _check_folder(run_dir: Path) -> None:
+    try:
+        place = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+        if not place.is_dir():
+            raise NotADirectoryError(0, f"{place} is no folder")
+        if not os.access(place, os.W_OK | os.X_OK) or str(place.absolute()).startswith(("/proc", "/sys")):
+            raise PermissionError(0, f"{place} cannot be written")
+        holds = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
+    except OSError as error:
+        raise _unwritable(run_dir, error) from None
+    if holds and "spec.yaml" not in holds:
         raise StorageError(
             f"{run_dir}: must be new, empty, or the run folder of a sweep; it has no spec.yaml; name another --run_dir"
         )
-    if (run_dir / "lock").exists():
+    if "lock" in holds:
         RunFolderLock(run_dir).release()
+
+
+def _unwritable(run_dir: Path, error: OSError) -> StorageError:
+    return StorageError(f"{run_dir}: must be a folder that can be written ({error.strerror}); name another --run_dir")
+
+
+def _settled(order: Launch, spec: SweepSpec) -> Mode:
+    """Online, offline or disabled: asked once, for all trials."""
+    try:
+        return settle(order.wandb or get_key(spec.base, "tracking.wandb") or "auto")
+    except ConfigError as error:
+        raise ConfigError("--wandb" if order.wandb else error.key, error.problem) from None
 
 
 def _check_same(run_dir: Path, spec: SweepSpec) -> None:
@@ -99,28 +116,38 @@ def _check_same(run_dir: Path, spec: SweepSpec) -> None:
         check_continues(load_spec(path), spec)
 
 
-def _check_plugins(spec: SweepSpec) -> None:
-    from sweeps.samplers import build_pruner, build_sampler, exhausted_at
-
-    build_sampler(spec, 0)
-    build_pruner(spec)
-    exhausted_at(spec)
+def _check_is_its_study(order: Launch, study: SharedStudy) -> None:
+    """A folder whose study is gone, or kept elsewhere, must not be filled a second time."""
+    folders = order.run_dir / "trials"
+    count = len(study.trials())
+    if folders.is_dir() and any(int(path.name) >= count for path in folders.iterdir() if path.name.isdigit()):
+        where = without_password(order.url) if order.url else order.run_dir / JOURNAL
+        raise StorageError(
+            f"{order.run_dir}: must be the folder of the study in {where}, which knows fewer trials; "
+            "give the --storage it began with, or name another --run_dir"
+        )
 
 
 @contextmanager
-def _open_folder(run_dir: Path) -> Iterator[RunFolderLock]:
-    run_dir.mkdir(parents=True, exist_ok=True)
+def _open_folder(run_dir: Path) -> Iterator[None]:
+    """Makes and locks the run folder; takes it away again when what follows refuses to start."""
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(run_dir, error) from None
     lock = RunFolderLock(run_dir)
     try:
-        yield lock
+        yield
+    except LitError:
+        if run_dir in made:
+            for path in run_dir.iterdir():
+                path.unlink()
+        for path in made:
+            path.rmdir()
+        raise
     finally:
         lock.release()
-
-
-def _remove_new(run_dir: Path) -> None:
-    for path in run_dir.iterdir():
-        path.unlink()
-    run_dir.rmdir()
 
 
 class Sweep:
@@ -135,7 +162,7 @@ class Sweep:
     def __init__(self, checked: Checked, order: Launch, study: SharedStudy) -> None:
         self.spec, self.order, self.study = checked.spec, order, study
         slots = place_slots(checked.spec.workers, checked.gpus)
-        self.wandb = settle(order.wandb)
+        self.wandb = _settled(order, checked.spec)
         self.engine = LocalEngine(order.run_dir, slots, order.url, self.wandb)
         self.begun, self.started = monotonic(), datetime.now(UTC)
         self.stopping: str | None = None
@@ -276,6 +303,6 @@ def check_workers(value: str | None) -> int | None:
     if value in (None, "auto"):
         return None
     assert value is not None
-    if not value.isdigit() or int(value) < 1:
+    if not re.fullmatch("[0-9]+", value) or int(value) < 1:
         raise ConfigError("workers", f"must be auto or a whole number, 1 or more; got {value!r}")
     return int(value)

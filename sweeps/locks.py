@@ -34,12 +34,16 @@ class RunFolderLock:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self._file: IO[str] = (run_dir / "lock").open("a+")
+        try:
+            self._file: IO[str] = (run_dir / "lock").open("a+")
+        except OSError as error:
+            raise StorageError(f"{run_dir / 'lock'}: must be a file that can be written ({error.strerror})") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
+            self._file.close()
             raise StorageError(
                 f"{run_dir}: must not be in use; process {holder} runs this sweep; wait for it, or stop it"
             ) from None

@@ -42,6 +42,8 @@ def replay_trial(run_dir: Path, number: int) -> int:
     if not (folder / "config.yaml").is_file() or not (folder / "metrics.csv").is_file():
         raise StorageError(f"{folder}: must hold config.yaml and metrics.csv of a trial that ran an epoch; it does not")
     before = _rows(folder / "metrics.csv")
+    if not before:
+        raise StorageError(f"{folder / 'metrics.csv'}: must hold the metrics of an epoch; it holds none")
     quieten()
     run = build_run(load_yaml(folder / "config.yaml"), callbacks=[StopAfter(len(before))])
     run.fit()
@@ -54,8 +56,11 @@ def replay_trial(run_dir: Path, number: int) -> int:
 
 
 def _rows(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{path}: must be a table of numbers; damaged ({error})") from None
     return [_comparable(row) for row in rows]
 
 

@@ -153,8 +153,13 @@ def read_status(run_dir: Path) -> Row:
     path = run_dir / "status.json"
     if not path.is_file():
         raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no status.json")
-    status: Row = json.loads(path.read_text(encoding="utf-8"))
-    return status
+    try:
+        status: Row = json.loads(path.read_text(encoding="utf-8"))
+        if {"name", "state", "counts", "objectives", "launcher"} <= set(status):
+            return status
+    except ValueError:
+        pass
+    raise StorageError(f"{path}: must be what sweeps launch writes; damaged; launch the sweep again to have it written")
 
 
 def counted(status: dict[str, Any]) -> str:

@@ -13,12 +13,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, TPESampler
 
-from lit_dl.errors import ConfigError, unknown_name
+from lit_dl.errors import ConfigError, suggest, unknown_name
 from lit_dl.randomness import derive
 from sweeps.space import Parameter, Space
 from sweeps.spec import Plugin, SweepSpec
 
-_NEEDS = {"GPSampler": "scipy", "CmaEsSampler": "cmaes"}
+_NEEDS = {"GPSampler": "scipy", "QMCSampler": "scipy", "CmaEsSampler": "cmaes", "WilcoxonPruner": "scipy"}
 # These order all their points by the seed, so every process must have the same.
 _ONE_SEED = (GridSampler, BruteForceSampler, QMCSampler)
 
@@ -32,19 +32,22 @@ def build_sampler(spec: SweepSpec, trial_number: int) -> BaseSampler:
         ConfigError: An unknown name, an argument that it refuses, a space that it cannot sample.
     """
     cls = _find("sampler", spec.sampler, optuna.samplers, BaseSampler)
-    need = _NEEDS.get(cls.__name__)
-    if need and find_spec(need) is None:
-        raise ConfigError("sampler", f"{cls.__name__} needs the package {need}; pip install {need}")
     arguments = dict(spec.sampler.init_args)
     takes = inspect.signature(cls.__init__).parameters
     if "seed" in takes:
         seed = arguments.get("seed") or 0
+        if not isinstance(seed, int):
+            raise ConfigError("sampler.init_args.seed", f"must be a whole number; got {seed!r}")
         fixed = issubclass(cls, _ONE_SEED)
         arguments["seed"] = seed if fixed else derive(seed, "sampler", trial_number) % 2**32
     if issubclass(cls, TPESampler) and spec.space.is_conditional:
         arguments = {"multivariate": True, "group": True, **arguments}
     if issubclass(cls, GridSampler):
-        arguments.setdefault("search_space", grid(spec.space))
+        if "search_space" in arguments:
+            raise ConfigError(
+                "sampler.init_args.search_space", "must be left out; GridSampler takes its grid from space"
+            )
+        arguments["search_space"] = grid(spec.space)
     return _build("sampler", cls, arguments)  # type: ignore[no-any-return]
 
 
@@ -73,10 +76,20 @@ def _find(key: str, plugin: Plugin, module: Any, base: type) -> type[Any]:
     known = [n for n in module.__all__ if inspect.isclass(getattr(module, n)) and n != base.__name__]
     if name not in known:
         raise unknown_name(key, name, known)
+    need = _NEEDS.get(name)
+    if need and find_spec(need) is None:
+        raise ConfigError(key, f"{name} needs the package {need}; pip install {need}")
     return getattr(module, name)  # type: ignore[no-any-return]
 
 
 def _build(key: str, cls: type, arguments: dict[str, Any]) -> Any:
+    takes = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    for name in arguments:
+        if name not in takes:
+            known = [known for known in takes if known != "self"]
+            raise ConfigError(
+                f"{key}.init_args", f"{cls.__name__} takes no {name!r}, but {', '.join(known)}{suggest(name, known)}"
+            )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -84,7 +97,58 @@ def _build(key: str, cls: type, arguments: dict[str, Any]) -> Any:
             )  # `group`, without which conditions are sampled blindly
             return cls(**arguments)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}.init_args", f"refused by {cls.__name__}: {error}") from None
+        raise ConfigError(f"{key}.init_args", f"{arguments!r} is refused by {cls.__name__}: {error}") from None
+
+
+def rehearse(spec: SweepSpec) -> None:
+    """Draws and judges a few trials of a study in memory: some arguments are only looked at then.
+
+    Raises:
+        ConfigError: The sampler or the pruner cannot work.
+    """
+    directions: Any = [objective.direction for objective in spec.objectives]
+    sampler, pruner = build_sampler(spec, 0), build_pruner(spec)
+    try:
+        study = optuna.create_study(directions=directions, sampler=sampler)
+        for _ in range(3):
+            trial = study.ask()
+            spec.space.sample(lambda parameter, trial=trial: suggest_one(trial, parameter))  # type: ignore[misc]
+            _tell(study, trial, [0.5] * len(directions))
+    except Exception as error:  # Optuna checks some arguments by using them
+        raise ConfigError("sampler.init_args", _refusal(spec.sampler, error)) from None
+    try:
+        study = optuna.create_study(directions=directions, pruner=pruner)
+        for step in range(1, 3) if spec.pruner else ():
+            trial = study.ask()
+            for epoch in range(1, 3):
+                trial.report(0.5 / step, epoch)
+                trial.should_prune()
+            _tell(study, trial, [0.5])
+    except Exception as error:
+        assert spec.pruner is not None
+        raise ConfigError("pruner.init_args", _refusal(spec.pruner, error)) from None
+
+
+def _refusal(plugin: Plugin, error: Exception) -> str:
+    return f"{plugin.init_args!r} is refused by {plugin.class_path}: {type(error).__name__}: {error}".replace("\n", " ")
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, values: list[float]) -> None:
+    try:
+        study.tell(trial, values)
+    except RuntimeError as error:
+        if "Study.stop" not in str(error):  # how samplers say that they have tried everything
+            raise
+
+
+def suggest_one(trial: optuna.Trial, parameter: Parameter) -> Any:
+    """A value for one parameter, from the trial's sampler."""
+    if not parameter.is_range:
+        return trial.suggest_categorical(parameter.name, parameter.options())
+    distribution = parameter.distribution()
+    bounds = {"step": distribution.step, "log": distribution.log}
+    suggest_number = trial.suggest_int if parameter.type == "int" else trial.suggest_float
+    return suggest_number(parameter.name, distribution.low, distribution.high, **bounds)
 
 
 def grid(space: Space) -> dict[str, list[Any]]:

@@ -55,7 +55,11 @@ class Parameter:
         """What a sampler chooses from, as storage keeps it: names of presets, choices; lists as JSON text."""
         if self.presets is not None:
             return list(self.presets)
-        return [json.dumps(choice) if isinstance(choice, list | dict) else choice for choice in self.choices or []]
+        return [self.stored(choice) for choice in self.choices or []]
+
+    def stored(self, value: Any) -> Any:
+        """A choice as storage keeps it."""
+        return json.dumps(value) if isinstance(value, list | dict) else value
 
     def extremes(self) -> list[Any]:
         """The values that a check tries: every option, or both ends of a range."""
@@ -214,6 +218,9 @@ def _parse_parameter(name: str, entry: object) -> Parameter:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when", f"must be a mapping of keys of the space to lists of values; got {when!r}")
     conditions = {str(k): list(v) if isinstance(v, list) else [v] for k, v in when.items()}
+    for parent, options in conditions.items():
+        if not options:
+            raise ConfigError(f"{key}.when.{parent}", "must list at least one value; got []")
     {"range": _check_range, "choices": _check_choices, "presets": _check_presets}[kinds[0]](key, values)
     if kinds[0] == "presets":
         values["presets"] = {
@@ -234,8 +241,8 @@ def _check_range(key: str, values: Values) -> None:
         raise ConfigError(f"{key}.log", f"must be true or false; got {log!r}")
     if log and low <= 0:
         raise ConfigError(f"{key}.low", f"must be above 0 on a log scale; got {low!r}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step <= 0):
-        raise ConfigError(f"{key}.step", f"must be a number above 0; got {step!r}")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < math.inf):
+        raise ConfigError(f"{key}.step", f"must be a finite number above 0; got {step!r}")
     if log and step is not None:
         raise ConfigError(f"{key}.step", f"does not go with log: true; got {step!r}; leave one of the two out")
     if values.get("type") not in (None, "int", "float"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from lit_dl.config import Config, dump_yaml, leaves, load_yaml, merge, normal, normal_key, overlay
 from lit_dl.errors import ConfigError, suggest, unknown_name
-from sweeps.space import Space, Values, parse_space
+from sweeps.space import Parameter, Space, Values, parse_space
 
 DIRECTIONS = ("minimize", "maximize")
 CHECKS = ("parse", "build", "step")
@@ -119,7 +119,8 @@ class SweepSpec:
     def _run_keys(self, run: str) -> Values:
         keys: Values = {}
         for name, value in self.runs[run].items():
-            keys.update(self.space.parameters[name].keys(value) if name in self.space else {name: value})
+            parameter = self.space.parameters.get(name)
+            keys.update(parameter.keys(parameter.stored(value)) if parameter else {name: value})
         return keys
 
     def dump(self) -> str:
@@ -173,9 +174,10 @@ def parse_spec(
         if key not in known:
             raise ConfigError(str(key), f"no such key of a sweep{suggest(str(key), known)}")
     base = overlay(_base(given.get("base"), folder), {normal_key(k): v for k, v in (settings or {}).items()})
-    space = parse_space(given.get("space") or {})
-    runs = _runs(given.get("runs") or {}, space)
+    space = parse_space(_or_empty(given.get("space")))
+    runs = _runs(_or_empty(given.get("runs")), space)
     seeds = _whole(given.get("seeds", 1), "seeds", 1)
+    _check_base_seed(base.get("seed_everything", 0), seeds)
     spec = SweepSpec(
         name=_name(given.get("name") or default_name),
         base=base,
@@ -191,7 +193,7 @@ def parse_spec(
         workers=None if given.get("workers") in (None, "auto") else _whole(given["workers"], "workers", 1),
         timeout=None if given.get("timeout") is None else parse_duration(given["timeout"], "timeout"),
         max_failures=_whole(given.get("max_failures", 5), "max_failures", 1),
-        tracking=_mapping(given.get("tracking") or {}, "tracking"),
+        tracking=_mapping(_or_empty(given.get("tracking")), "tracking"),
     )
     if spec.pruner is not None and len(spec.objectives) > 1:
         raise ConfigError(
@@ -210,6 +212,16 @@ def _base(given: object, folder: Path) -> Config:
     return normal(_mapping(given, "base"))
 
 
+def _or_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+def _check_base_seed(seed: object, seeds: int) -> None:
+    most = 2**32 - seeds
+    if not isinstance(seed, bool) and not (isinstance(seed, int) and 0 <= seed <= most):
+        raise ConfigError("seed_everything", f"must be a whole number (int) from 0 to {most}; got {seed!r}")
+
+
 def _mapping(value: object, key: str) -> Config:
     if not isinstance(value, Mapping):
         raise ConfigError(key, f"must be a mapping of keys to values; got {value!r}")
@@ -217,8 +229,8 @@ def _mapping(value: object, key: str) -> Config:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[\w][\w .-]*", value):
-        raise ConfigError("name", f"must be letters, digits, spaces, . _ or -; got {value!r}")
+    if not isinstance(value, str) or not re.fullmatch(r"[\w][\w .-]{0,99}", value):
+        raise ConfigError("name", f"must be at most 100 letters, digits, spaces, . _ or -; got {value!r}")
     return value
 
 
@@ -226,7 +238,7 @@ def _objectives(given: object) -> list[Objective]:
     entries = given if isinstance(given, list) else [given]
     if given is None or not entries:
         raise ConfigError("objective", "must be given, as {metric: val/acc, direction: maximize}")
-    objectives = []
+    objectives: list[Objective] = []
     for entry in entries:
         values = _mapping(entry, "objective")
         for key in values:
@@ -234,6 +246,8 @@ def _objectives(given: object) -> list[Objective]:
                 raise ConfigError(f"objective.{key}", f"no such key{suggest(str(key), ('metric', 'direction'))}")
         if not isinstance(values.get("metric"), str):
             raise ConfigError("objective.metric", f"must be the name of a logged metric; got {values.get('metric')!r}")
+        if any(values["metric"] == objective.metric for objective in objectives):
+            raise ConfigError("objective.metric", f"must not stand twice; {values['metric']!r} does")
         objectives.append(
             Objective(values["metric"], _one_of(values.get("direction"), "objective.direction", DIRECTIONS))
         )
@@ -278,13 +292,21 @@ def _runs(given: object, space: Space) -> dict[str, Values]:
     for name, entry in _mapping(given, "runs").items():
         values = {normal_key(k): v for k, v in leaves(normal(_mapping(entry or {}, f"runs.{name}")))}
         for key, value in values.items():
-            if key in space and not space.parameters[key].is_range and value not in space.parameters[key].options():
-                options = space.parameters[key].options()
-                raise ConfigError(
-                    f"runs.{name}.{key}", f"{value!r} is not one of {', '.join(map(str, options))} in space"
-                )
+            if key in space:
+                _check_run_value(f"runs.{name}.{key}", value, space.parameters[key])
         runs[str(name)] = values
     return runs
+
+
+def _check_run_value(key: str, value: object, parameter: Parameter) -> None:
+    """A value of a named run that is a parameter too must be one that a sampler could have drawn."""
+    if not parameter.is_range:
+        options = [str(option) for option in parameter.options()]
+        if parameter.stored(value) not in parameter.options():
+            hint = suggest(str(value), options)
+            raise ConfigError(key, f"{value!r} is not one of {', '.join(options)} in space{hint}")
+    elif isinstance(value, int | float) and not parameter.low <= value <= parameter.high:  # type: ignore[operator]
+        raise ConfigError(key, f"must be from {parameter.low!r} to {parameter.high!r}, as in space; got {value!r}")
 
 
 def _plugin(key: str, given: object) -> Plugin | None:
@@ -320,7 +342,7 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
     Raises:
         ConfigError: The base, the space, the runs, the seeds or the objective differ.
     """
-    for key in ("objectives", "space", "runs", "seeds", "base"):
+    for key in ("name", "objectives", "space", "runs", "seeds", "base"):
         before, after = (getattr(spec, key) for spec in (old, new))
         if key == "space":
             before, after = before.dump(), after.dump()

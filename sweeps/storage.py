@@ -19,7 +19,7 @@ JOURNAL = "study.journal"
 STORAGE_VARIABLE = (
     "SWEEPS_STORAGE"  # how workers get a URL: it may hold a password, which no command line or file shows
 )
-_ANSWER_WITHIN_S = 12.0
+_ANSWER_WITHIN_S = 7.0
 
 
 class Journal(JournalFileBackend):
@@ -73,7 +73,7 @@ def open_storage(run_dir: Path, url: str | None) -> BaseStorage:
         url: A database, as SQLAlchemy writes it; `None`: the journal.
 
     Raises:
-        StorageError: It cannot be opened, or does not answer within 12 s.
+        StorageError: It cannot be opened, or does not answer within 7 s.
     """
     if url is None:
         return JournalStorage(Journal(run_dir / JOURNAL))

@@ -19,10 +19,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lit_dl.errors import StorageError
 from sweeps.locks import identity, is_alive, locked
-from sweeps.samplers import build_pruner, build_sampler, exhausted_at
-from sweeps.space import Parameter, Values
+from sweeps.samplers import build_pruner, build_sampler, exhausted_at, suggest_one
+from sweeps.space import Values
 from sweeps.spec import SweepSpec
-from sweeps.storage import open_storage
+from sweeps.storage import JOURNAL, open_storage
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -86,8 +86,13 @@ class SharedStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.spec = spec
         self._lock_path = run_dir / "study.lock"
-        self._storage = open_storage(run_dir, url)
-        self._study = self._open(create)
+        try:
+            self._storage = open_storage(run_dir, url)
+            self._study = self._open(create)
+        except (ValueError, LookupError) as error:
+            if url is not None:
+                raise
+            raise StorageError(f"{run_dir / JOURNAL}: must be a journal of Optuna's; damaged ({error})") from None
         ends_at = exhausted_at(spec)
         self.total = spec.n_trials if ends_at is None else min(spec.n_trials, (ends_at + len(spec.runs)) * spec.seeds)
         if create:
@@ -117,7 +122,8 @@ class SharedStudy:
 
     def _enqueue_runs(self) -> None:
         for run, keys in self.spec.runs.items():
-            values = {name: value for name, value in keys.items() if name in self.spec.space}
+            space = self.spec.space
+            values = {name: space.parameters[name].stored(value) for name, value in keys.items() if name in space}
             self._enqueue_missing(values, {"run": run, "config_id": run}, range(self.spec.seeds))
 
     def _enqueue_missing(self, values: Values, attrs: Values, seed_numbers: Iterable[int]) -> None:
@@ -162,17 +168,8 @@ class SharedStudy:
         space = self.spec.space
         if run is not None:
             chosen = [name for name in self.spec.runs[run] if name in space]
-            return {name: self._suggest_one(trial, space.parameters[name]) for name in chosen}
-        return space.sample(lambda parameter: self._suggest_one(trial, parameter))
-
-    @staticmethod
-    def _suggest_one(trial: Trial, parameter: Parameter) -> Any:
-        if not parameter.is_range:
-            return trial.suggest_categorical(parameter.name, parameter.options())
-        distribution = parameter.distribution()
-        bounds = {"step": distribution.step, "log": distribution.log}
-        suggest = trial.suggest_int if parameter.type == "int" else trial.suggest_float
-        return suggest(parameter.name, distribution.low, distribution.high, **bounds)
+            return {name: suggest_one(trial, space.parameters[name]) for name in chosen}
+        return space.sample(lambda parameter: suggest_one(trial, parameter))
 
     def finish(self, claim: Claim, verdict: Verdict) -> bool:
         """Tells Optuna how a trial ended; false, and nothing told, when the attempt is stale."""

@@ -98,7 +98,7 @@ def train() -> Callable[..., tuple[Any, Any]]:
 
     def run_config(config: Config, run_dir: Path | None = None, **options: Any) -> tuple[Any, Any]:
         run = build_run(config, Place(run_dir, run_dir.name) if run_dir else None, **options)
-        run.check_data()
+        run.check()
         run.open()
         run.fit()
         return run, run.close()

@@ -268,7 +268,7 @@ def test_groups_may_be_dicts_or_dataclasses() -> None:
     [
         ({"network": {"depth": 0}}, "network.depth: must be 1 or more; got 0"),
         ({"network": {"dept": 2}}, "network: 'dept' is not one of kind, depth, "),
-        ({"optimizer": {"lr": -1.0}}, "optimizer.lr: must be above 0; got -1.0"),
+        ({"optimizer": {"lr": -1.0}}, "optimizer.lr: must be above 0 and finite; got -1.0"),
         ({"optimizer": {"class_path": "torch.nn.Linear"}}, "optimizer.name: 'torch.nn.Linear' is not a torch.optim"),
         ({"regularization": {"l1": -1.0}}, "regularization.l1: must be 0 or more; got -1.0"),
         ({"loss": "mse"}, "loss: 'mse' is not one of cross_entropy, hinge"),

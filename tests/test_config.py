@@ -74,13 +74,21 @@ def test_an_anchor_merged_in_is_no_key_twice() -> None:
     assert parse_yaml(text, "here")["b"] == {"lr": 2, "name": "x"}
 
 
-@pytest.mark.parametrize(("text", "kind"), [("[1, 2]", "list"), ("", "NoneType"), ("x", "str"), ("{1: 2}", "dict")])
-def test_a_config_file_holds_a_mapping(tmp_path: Path, text: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[1, 2]", "must be a mapping of keys to values; got a list"),
+        ("", "must be a mapping of keys to values; it holds nothing"),
+        ("x", "must be a mapping of keys to values; got a str"),
+        ("{1: 2}", "must have texts as keys; got 1"),
+    ],
+)
+def test_a_config_file_holds_a_mapping(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_yaml(path)
-    assert str(caught.value) == f"{path}: must be a mapping of keys to values; got {kind}"
+    assert str(caught.value) == f"{path}: {problem}"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -356,9 +356,11 @@ def test_test_measures_the_weights_as_they_are(config: MakeConfig, train: Train,
 
 def test_data_is_checked_before_anything_is_written(config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data\.batch_size: must be at most the training split of 230; got 500$"):
-        build_run(config(data__batch_size=500)).check_data()
+        build_run(config(data__batch_size=500)).check()
+    with pytest.raises(ConfigError, match=r"^model\.network\.input_shape: must be \[1, 8, 8\], .*; got \[1, 9, 9\]$"):
+        build_run(config(model__network__input_shape=[1, 9, 9])).check()
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte: no such file"):
-        build_run(config(data__data_dir=str(tmp_path))).check_data()
+        build_run(config(data__data_dir=str(tmp_path))).check()
 
 
 @pytest.mark.parametrize(
@@ -366,6 +368,13 @@ def test_data_is_checked_before_anything_is_written(config: MakeConfig, tmp_path
     [
         ("early_stopping__patience", 0, "early_stopping.patience: must be 1 or more, or null for none; got 0"),
         ("early_stopping__min_delta", -0.1, "early_stopping.min_delta: must be 0 or more; got -0.1"),
+        ("early_stopping__monitor", "val/los", "early_stopping.monitor: 'val/los' is "),
+        (
+            "checkpoint__monitor",
+            "acc",
+            "checkpoint.monitor: 'acc' is ",
+        ),
+        ("trainer__enable_checkpointing", False, "trainer.enable_checkpointing: must be left out; got False"),
         ("threads", 0, "threads: must be 1 or more, or null; got 0"),
         ("trainer__accelerator", "gpux", "trainer: refused by Lightning (ValueError: "),
         ("data__batch_size", 0, "data.batch_size: must be 1 or more; got 0"),

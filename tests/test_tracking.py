@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lit_dl.errors import ConfigError
 from lit_dl.tracking import Tracker, settle
 
 Config = dict[str, Any]
@@ -42,7 +43,13 @@ def closed_port() -> int:
 @pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
 def test_a_mode_that_is_named_stands(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline" if mode == "disabled" else "disabled")
+    monkeypatch.setenv("WANDB_API_KEY", "x")
     assert settle(mode) == mode
+
+
+def test_online_without_a_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^tracking\.wandb: online needs an API key; "):
+        settle("online")
 
 
 @pytest.mark.parametrize(
