@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,8 @@ def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
         return ConfigError(key, f"is a group of keys, and not one; below it are {', '.join(below)}")
     depth = key.count(".") + 1
     beside = {".".join(name.split(".")[:depth]) for name in names if name.startswith(f"{parent}." if parent else "")}
-    hint = suggest(key, beside)
+    near = get_close_matches(last, [name.rpartition(".")[2] for name in beside], n=1, cutoff=0.6)
+    hint = f"; did you mean {f'{parent}.{near[0]}'.strip('.')!r}?" if near else ""
     same = sorted(name for name in names if name.rpartition(".")[2] == last)
     if not hint and same:
         hint = f"; did you mean {same[0]!r}?"
@@ -238,6 +240,9 @@ def shaped(message: str) -> ConfigError:
     key = normal_key(found.group(1)) if found else ""
     if missing or "is required" in text:
         return ConfigError(key, "must be given; it has no default")
+    loaded = re.search(r"Unable to load config ['\"](.*?)['\"]", text)
+    if key and loaded:
+        return ConfigError(key, f"must be a mapping of keys to values; got {loaded.group(1)}")
     given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
     types = re.search(r"Subtypes: \[(.*?)\] Errors", text) or re.search(r"Expected an? (.*?)\. Got value", text)
     if not (key and given and types):

@@ -106,6 +106,7 @@ def rehearse(spec: SweepSpec) -> None:
     Raises:
         ConfigError: The sampler or the pruner cannot work.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions: Any = [objective.direction for objective in spec.objectives]
     sampler, pruner = build_sampler(spec, 0), build_pruner(spec)
     try:

@@ -199,6 +199,14 @@ def test_a_limit_of_time_or_steps_is_neither(train: Train) -> None:
     assert (result.stopped, result.epochs) == ("stopped", 2)
 
 
+def test_a_limit_within_the_first_epoch_ends_the_run_before_its_first_validation(
+    config: MakeConfig, train: Train
+) -> None:
+    _, result = train(config(model__steps_per_execution=1, trainer__max_steps=5))
+    assert (result.stopped, result.epochs, result.best_epoch) == ("stopped", 1, None)
+    assert set(result.final) == {"train/loss", "train/acc"}
+
+
 # Repeating and resuming
 
 
