@@ -8,12 +8,15 @@ import sys
 import warnings
 from collections.abc import Callable
 from datetime import datetime
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
+from zipfile import is_zipfile
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -81,7 +84,7 @@ class LitCLI(LightningCLI):
         self.more_callbacks, self.on_row = callbacks or [], on_row
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
-        options = {"exit_on_error": False, "allow_abbrev": False}
+        options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             module,
             data,
@@ -90,7 +93,7 @@ class LitCLI(LightningCLI):
             trainer_defaults=_TRAINER_DEFAULTS,
             auto_configure_optimizers=module.configure_optimizers is LightningModule.configure_optimizers,
             load_from_checkpoint_support=False,
-            parser_kwargs={**options, **dict.fromkeys(self.subcommands(), options)},
+            parser_kwargs={**options, "prog": "lit-dl", **dict.fromkeys(self.subcommands(), options)},
             args=args,
             run=isinstance(args, list),
         )
@@ -153,7 +156,7 @@ class LitCLI(LightningCLI):
     def complete(self) -> Config:
         """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
         config = self.config.get(str(self.subcommand), self.config)
-        text = self._parser(self.subcommand).dump(config, skip_unset=False, skip_validation=True)
+        text = self._parser(self.subcommand).dump(_without_enums(config), skip_unset=False, skip_validation=True)
         values = {key: value for key, value in yaml.safe_load(text).items() if key not in _BESIDE_THE_CONFIG}
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
@@ -198,12 +201,13 @@ class LitCLI(LightningCLI):
                 self.predictions = run_dir / "predictions.csv"
                 callbacks.append(PredictionTable(self.predictions))
         arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
+        config = self.complete()
         with _trainer_errors():
             self.run = Run(
                 self.model,
                 self.datamodule,
                 arguments,
-                self.complete(),
+                config,
                 self.place,
                 callbacks=callbacks,
                 on_row=self.on_row,
@@ -231,6 +235,16 @@ class LitCLI(LightningCLI):
         self.before_test()
         _make_folder(self.predictions.parent)
 
+    def fit(self, **kwargs: Any) -> None:
+        """Trains; a run that does not end by itself is closed all the same, so that W&B knows."""
+        try:
+            self.trainer.fit(**kwargs)
+        except BaseException as error:
+            self.run.close(failed=True)
+            if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+
     def after_fit(self) -> None:
         """Restores the best epoch and says what came out."""
         result = self.run.close()
@@ -239,6 +253,17 @@ class LitCLI(LightningCLI):
         print(f"best epoch {result.best_epoch}: {metrics}")
         if result.best_checkpoint:
             print(f"best checkpoint {result.best_checkpoint}")
+
+
+def _without_enums(value: Any) -> Any:
+    """A copy of a config whose enums, which no YAML writer knows, are their values."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Namespace):
+        return Namespace(**{name: _without_enums(part) for name, part in vars(value).items()})
+    if isinstance(value, dict):
+        return {name: _without_enums(part) for name, part in value.items()}
+    return [_without_enums(part) for part in value] if isinstance(value, list) else value
 
 
 def import_class(key: str, path: str, base: type) -> type[Any]:
@@ -349,11 +374,9 @@ def _refuse_null(config: Config, parser: LightningArgumentParser) -> None:
 
 
 def _check_checkpoint(path: Path) -> None:
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # pickle's, torch's, zip's and the file system's
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
-        raise ConfigError("ckpt_path", f"must be a checkpoint of Lightning's; {path}: {reason}") from None
+    if not is_zipfile(path):
+        what = "is not what torch.save writes" if path.exists() else "does not exist"
+        raise ConfigError("ckpt_path", f"must be a checkpoint of Lightning's; {path} {what}")
 
 
 def _make_folder(path: Path) -> None:
@@ -410,6 +433,7 @@ _NOT_THE_USERS_TO_MEND = (
     r".*treespec, LeafSpec.*",  # lightning 2.6 against torch 2.15
     r".*callbacks used to create the checkpoint need to be provided.*",  # testing a checkpoint needs none of them
     r".*Couldn't infer the batch indices.*",  # our batches are in file order
+    r"The number of training batches .* is smaller than the logging interval.*",  # a small set is no mistake
 )
 
 
@@ -430,6 +454,8 @@ def main() -> None:
     except LitError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,11 @@ from lit_dl.errors import ConfigError, suggest, unknown_name
 Config = dict[str, Any]
 
 CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.MNISTDataModule"}
-_SELECTORS = ("name", "class_path")
+_FLOAT = (
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,11 +48,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would read as a number."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(*_FLOAT)
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -164,27 +169,32 @@ def get_key(config: Mapping[str, Any], key: str) -> Any:
 def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     """A copy of `base` with dotted keys set.
 
-    A `name` or `class_path` that changes drops what the base had chosen for the old one: the momentum of the base is
-    not handed to Adam. Keys set together with it stay.
+    A `class_path`, or the name of our optimizer, that changes drops what the base had chosen for the old one: the
+    momentum of the base is not handed to Adam. Keys set together with it stay.
     """
     result = deepcopy(dict(base))
-    in_order = sorted(values, key=lambda key: key.rsplit(".", 1)[-1] not in _SELECTORS)
-    for key in in_order:
+    for key in sorted(values, key=lambda key: (not _selects(key), key.count("."))):
         *path, last = key.split(".")
         place = result
         for part in path:
             if not isinstance(place.get(part), dict):
                 place[part] = {}
             place = place[part]
-        if last in _SELECTORS and place.get(last) != values[key]:
+        if _selects(key) and place.get(last) != values[key]:
             place.clear()
         place[last] = deepcopy(values[key])
     return result
 
 
+def _selects(key: str) -> bool:
+    """Whether a key says which class the keys beside it are for."""
+    return key.rpartition(".")[2] == "class_path" or key == "model.optimizer.name"
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
     """`over` laid on `base`, both in normal form, key by key."""
-    return overlay(base, dict(leaves(over)))
+    values = {k: v for k, v in leaves(over) if not (v == {} and isinstance(get_key(base, k), Mapping))}
+    return overlay(base, values)
 
 
 def check_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -205,6 +215,8 @@ def check_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
 def _check_level(config: Mapping[str, Any], prefix: str, names: set[str], groups: set[str]) -> None:
     for name, value in config.items():
         key = f"{prefix}{name}"
+        if key in CLASS_GROUPS and key not in names | groups and isinstance(value, Mapping) and value:
+            raise ConfigError(f"{key}.{next(iter(value))}", "no such key; the class takes no arguments")
         if key in groups and key not in names:
             if not isinstance(value, Mapping):
                 raise ConfigError(key, f"must be a mapping of keys to values; got {value!r}")
@@ -264,8 +276,8 @@ def readable_type(text: str) -> str:
 
 
 def dump_yaml(config: Mapping[str, Any]) -> str:
-    """YAML in the order given; floats so that they read back the same."""
-    return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
+    """YAML in the order given, whose values read back the same."""
+    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def as_json(value: Any) -> str:

@@ -77,7 +77,9 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
     ),
     "adam": OptimizerRow(torch.optim.Adam, _ADAM, "Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1"),
     "adamw": OptimizerRow(
-        torch.optim.AdamW, {**_ADAM, "weight_decay": 0.01}, "Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2"
+        torch.optim.AdamW,
+        {**_ADAM, "weight_decay": 0.01},
+        "Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2, the decay times lr as in PyTorch",
     ),
 }
 

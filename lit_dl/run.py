@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
@@ -172,9 +173,11 @@ class Run:
         self.monitor = self.keeping.monitor or default
         self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
         self.timing = RunTiming()
-        self.checkpoint = self._checkpoint() if place else None
+        self.checkpoint = self._checkpoint("best", self.monitor) if place and self.monitor else None
+        self.last = self._checkpoint("last", None) if place and (self.keeping.last or not self.monitor) else None
         self.early_stopping = self._early_stopping(default)
-        ours = [EpochSeeds(), self.timing, self.early_stopping, self.checkpoint, self.table, *(callbacks or [])]
+        keeping = [callback for callback in (self.checkpoint, self.last) if callback is not None]
+        ours = [EpochSeeds(), self.timing, self.early_stopping, *keeping, self.table, *(callbacks or [])]
         self.trainer = self._trainer(dict(trainer), [callback for callback in ours if callback is not None])
         self.tracker: Tracker | None = None
         self.is_open = False
@@ -189,29 +192,37 @@ class Run:
             )
         if config.min_delta < 0:
             raise ConfigError("early_stopping.min_delta", f"must be 0 or more; got {config.min_delta!r}")
-        return EarlyStopping(monitor, mode=config.mode, patience=config.patience, min_delta=config.min_delta)
+        # Only a metric that was asked for must be there: a run may end before its first validation.
+        strict = config.monitor is not None
+        return EarlyStopping(
+            monitor, mode=config.mode, patience=config.patience, min_delta=config.min_delta, strict=strict
+        )
 
-    def _checkpoint(self) -> TimedCheckpoint | None:
+    def _checkpoint(self, name: str, monitor: str | None) -> TimedCheckpoint:
+        """Keeps one epoch: the best by `monitor`, or the last. (`save_last` would keep the last that was best.)"""
         assert self.place is not None
         return TimedCheckpoint(
             dirpath=self.place.run_dir / "checkpoints",
-            filename="best" if self.monitor else "last",
-            monitor=self.monitor,
+            filename=name,
+            monitor=monitor,
             mode=self.keeping.mode,
-            save_last=self.keeping.last if self.monitor else False,
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
 
     def _trainer(self, arguments: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if self.checkpoint is not None and validates_every_epoch(arguments):
-            self.checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
+        if validates_every_epoch(arguments):
+            for checkpoint in (self.checkpoint, self.last):
+                if checkpoint is not None:
+                    checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
         module = self.module
         if isinstance(module, Classifier) and not module.automatic_optimization:
             # The Trainer takes these only with automatic optimization; the module's own step does them.
             module.gradient_clip_val = arguments.pop("gradient_clip_val", None)
             module.gradient_clip_algorithm = arguments.pop("gradient_clip_algorithm", None)
             module.accumulate_grad_batches = arguments.pop("accumulate_grad_batches", 1)
+            if counts_batches(arguments):
+                module.steps_per_execution = 1
         theirs = arguments.pop("callbacks", None) or []
         theirs = theirs if isinstance(theirs, list) else [theirs]
         if arguments.pop("enable_checkpointing", None) is False:
@@ -309,7 +320,7 @@ class Run:
             "train": self.timing.train_s,
             "validate": self.timing.validate_s,
             "data": self.timing.data_s,
-            "checkpoint": self.checkpoint.seconds if self.checkpoint else 0.0,
+            "checkpoint": sum(checkpoint.seconds for checkpoint in (self.checkpoint, self.last) if checkpoint),
             "tracking": 0.0,
         }
         return RunResult(
@@ -326,7 +337,8 @@ class Run:
 
     def why_stopped(self) -> str:
         """max_epochs, early_stopping, or stopped (by a callback or another limit)."""
-        if self.early_stopping is not None and self.early_stopping.stopped_epoch:
+        stopping = self.early_stopping
+        if stopping is not None and stopping.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
             return "early_stopping"
         limit = self.trainer.max_epochs
         return "max_epochs" if limit is not None and self.trainer.current_epoch >= limit else "stopped"
@@ -335,6 +347,13 @@ class Run:
 def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
     """Whether validation metrics are new at the end of every training epoch."""
     return trainer.get("check_val_every_n_epoch", 1) == 1 and trainer.get("val_check_interval") in (None, 1, 1.0)
+
+
+def counts_batches(trainer: Mapping[str, Any]) -> bool:
+    """Whether an argument of the Trainer counts training batches, which must then come one by one."""
+    limits = [trainer.get(name) for name in ("limit_train_batches", "val_check_interval", "overfit_batches")]
+    whole = any(isinstance(limit, int) and limit > 0 for limit in limits)
+    return whole or trainer.get("max_steps", -1) > 0 or bool(trainer.get("fast_dev_run"))
 
 
 def metrics_of(row: Row | None) -> dict[str, float]:

@@ -222,7 +222,7 @@ def test_bad_values_in_a_file_are_refused_by_key(config_file: Path, tmp_path: Pa
         ("--model.network.dept=3", "model.network.dept: no such key; did you mean 'model.network.depth'?"),
         ("--threads=0", "threads: must be 1 or more, or null; got 0"),
         ("--early_stopping.patience=0", "early_stopping.patience: must be 1 or more, or null for none; got 0"),
-        ("--ckpt_path=nowhere.ckpt", "ckpt_path: must be a checkpoint of Lightning's; nowhere.ckpt: No such file"),
+        ("--ckpt_path=nowhere.ckpt", "ckpt_path: must be a checkpoint of Lightning's; nowhere.ckpt does not exist"),
         ("--run_dir=/proc/no_such_folder/run", "run_dir: must be a folder that can be written; /proc/no_such"),
     ],
 )

@@ -259,6 +259,7 @@ def test_sweep_without_any_result(tmp_path: Path) -> None:
     write_curve(run_dir, 0, [0.1, 0.2])
     running = {"number": 0, "epoch": 2, "params": params_of(1)}
     status = {"state": "running", "launcher": {"host": "another machine"}, "running": [running]}
+    status |= {"name": "sweep", "counts": {}, "objectives": []}
     (run_dir / "status.json").write_text(json.dumps(status))
     page, _ = report(run_dir)
     assert "running · 0 of 100 trials have ended: 1 running" in page.text

@@ -55,6 +55,8 @@ class MNISTDataModule(LightningDataModule):
             raise ConfigError(
                 "validation", f"must be a number of samples, 1 or more, or a fraction in (0, 1); got {validation!r}"
             )
+        if dataset not in ("mnist", "idx"):
+            raise ConfigError("dataset", f"must be mnist or idx; got {dataset!r}")
         if scaling not in ("unit", "standardize", "none"):
             raise ConfigError("scaling", f"must be unit, standardize or none; got {scaling!r}")
         self.data_dir = Path(data_dir).expanduser() if data_dir is not None else None
