@@ -85,7 +85,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
 
 _BELOW_ONE = ("momentum", "rho", "beta1", "beta2")
 _HYPERPARAMETERS = ("lr", "momentum", "weight_decay", "rho", "beta1", "beta2", "eps")
-# On CPU `fused` exists for these alone, and takes a third of the time of the default (LOG.md, 2026-11-21).
+# On CPU `fused` exists for these alone, and Adam then takes four fifths of the time (LOG.md, 2026-11-21).
 _FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
