@@ -2,8 +2,8 @@
 
 The network is 784-300-100-10, the batch 50, one thread. The stack has metrics, checkpoints of the best and the last
 epoch, early stopping and W&B offline; the loop has what a careful person writes: forward, backward, step, running loss
-and accuracy, validation. "Usual" is torchvision's MNIST through transforms and a DataLoader, torchmetrics and `self.log`
-at every step.
+and accuracy, validation. "Usual" is torchvision's MNIST through transforms and a DataLoader, with torchmetrics and
+`self.log` at every step.
 
     python benchmarks/epoch.py [--pairs 5] [--optimizer sgd] [--usual]
 """

@@ -20,7 +20,7 @@ import torch
 from pairs import circumstances, spread
 
 from sweeps.check import check_spec
-from sweeps.spec import parse_spec
+from sweeps.spec_file import parse_spec
 from sweeps.study import SharedStudy
 from sweeps.trial import Desk
 from sweeps.worker import work

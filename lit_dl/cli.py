@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
-import warnings
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
-from zipfile import is_zipfile
+from typing import Any
 
 import torch
 import yaml
@@ -22,23 +17,18 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.epoch_table import Row
 from lit_dl.callbacks.predictions import PredictionTable
+from lit_dl.checks import check_checkpoint, check_seed, make_folder, refuse_null
+from lit_dl.classes import import_class, instantiator, trainer_errors
 from lit_dl.config import (
     Config,
-    as_json,
     check_keys,
-    class_paths,
-    leaves,
     lightning_form,
-    load_yaml,
-    merge,
-    normal,
-    normal_key,
-    readable_type,
     shaped,
-    unknown_key,
+    split_classes,
 )
-from lit_dl.errors import ConfigError, LitError, under
-from lit_dl.run import CheckpointConfig, EarlyStoppingConfig, Place, Run, TrackingConfig
+from lit_dl.errors import ConfigError
+from lit_dl.run import Place, Run
+from lit_dl.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
 
 _TRAINER_DEFAULTS = {
     "max_epochs": 20,
@@ -128,7 +118,7 @@ class LitCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is None or path in ("best", "last", "hpc", "registry"):
             return
-        _check_checkpoint(Path(path))
+        check_checkpoint(Path(path))
         try:
             super()._parse_ckpt_path()
         except argparse.ArgumentError as error:
@@ -141,7 +131,7 @@ class LitCLI(LightningCLI):
                 self.config = parser.get_defaults()
             elif isinstance(args, dict):
                 check_keys(args, self.known_keys())
-                _refuse_null(args, parser)
+                refuse_null(args, parser)
                 self.config = parser.parse_object(args)
             else:
                 self.config = parser.parse_args(args)
@@ -181,7 +171,7 @@ class LitCLI(LightningCLI):
             return
         # As LightningCLI does it, but by jsonargparse's present name and with errors that know their group.
         bases = {"model": LightningModule, "data": LightningDataModule}
-        instantiators = [(_instantiator(group), base, True) for group, base in bases.items()]
+        instantiators = [(instantiator(group), base, True) for group, base in bases.items()]
         self.config_init = self.parser.instantiate(self.config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
@@ -202,7 +192,7 @@ class LitCLI(LightningCLI):
                 callbacks.append(PredictionTable(self.predictions))
         arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
         config = self.complete()
-        with _trainer_errors():
+        with trainer_errors():
             self.run = Run(
                 self.model,
                 self.datamodule,
@@ -220,7 +210,7 @@ class LitCLI(LightningCLI):
         if (self.place.run_dir / "config.yaml").exists():
             raise ConfigError("run_dir", f"must not hold a run yet; {self.place.run_dir} does; name another")
         self.before_test()
-        _make_folder(self.place.run_dir)
+        make_folder(self.place.run_dir)
         self.run.open()
         print(f"run folder {self.place.run_dir}")
 
@@ -233,7 +223,7 @@ class LitCLI(LightningCLI):
     def before_predict(self) -> None:
         """As before a test; the predictions need a folder."""
         self.before_test()
-        _make_folder(self.predictions.parent)
+        make_folder(self.predictions.parent)
 
     def fit(self, **kwargs: Any) -> None:
         """Trains; a run that does not end by itself is closed all the same, so that W&B knows."""
@@ -266,67 +256,10 @@ def _without_enums(value: Any) -> Any:
     return [_without_enums(part) for part in value] if isinstance(value, list) else value
 
 
-def import_class(key: str, path: str, base: type) -> type[Any]:
-    """The class at an import path.
-
-    Raises:
-        ConfigError: It cannot be imported, or is no subclass of `base`.
-    """
-    if not isinstance(path, str) or not path.rpartition(".")[0].strip("."):
-        raise ConfigError(key, f"must be an import path, package.module.Class; got {path!r}")
-    module, _, name = path.rpartition(".")
-    try:
-        cls = getattr(import_module(module), name)
-    except Exception as error:  # a module of the user's: anything can happen in it
-        reason = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise ConfigError(key, f"must be a {base.__name__}; {path!r} is not")
-    return cls
-
-
-def _instantiator(group: str) -> Callable[..., Any]:
-    def instantiate(cls: type, *args: Any, **kwargs: Any) -> Any:
-        with under(group):
-            try:
-                return cls(*args, **kwargs)
-            except LitError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise ConfigError(
-                    "", f"{cls.__name__} refuses its arguments ({type(error).__name__}: {error})"
-                ) from error
-
-    return instantiate
-
-
-class _trainer_errors:
-    """Turns what the Trainer refuses into errors about the group `trainer`."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, LitError):
-            raise ConfigError("trainer", f"refused by Lightning ({type(error).__name__}: {error})") from error
-
-
 def print_row(row: Row) -> None:
     """One line an epoch."""
     metrics = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "elapsed_s"))
     print(f"epoch {row['epoch']:3d}  {row['elapsed_s']:7.1f} s  {metrics}", flush=True)
-
-
-def split_classes(config: Config) -> tuple[tuple[str, str | None], Config]:
-    """The classes that a config names, and the config in normal form without their paths."""
-    config = normal(config)
-    paths = class_paths(config)
-    for group in ("model", "data"):
-        if isinstance(config.get(group), dict) and "class_path" in config[group]:
-            del config[group]["class_path"]
-            if not config[group]:
-                del config[group]  # a class may have no argument at all
-    return paths, config
 
 
 def parse_config(config: Config) -> Config:
@@ -352,111 +285,3 @@ def build_run(
     """
     paths, rest = split_classes(config)
     return LitCLI(paths, rest, place=place, callbacks=callbacks, on_row=on_row).run
-
-
-def check_seed(seed: object) -> None:
-    """Refuses a seed that generators do not take.
-
-    Raises:
-        ConfigError: Neither true (a random one), false, nor a whole number in [0, 2**32).
-    """
-    if not isinstance(seed, bool) and not (isinstance(seed, int) and 0 <= seed < 2**32):
-        raise ConfigError("seed_everything", f"must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
-
-
-def _refuse_null(config: Config, parser: LightningArgumentParser) -> None:
-    """jsonargparse takes null for any type."""
-    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
-    for key, value in leaves(config):
-        kind = types.get(key)
-        if value is None and kind is not None and not (kind is Any or type(None) in get_args(kind)):
-            raise ConfigError(key, f"must be {readable_type(str(kind))}; got null")
-
-
-def _check_checkpoint(path: Path) -> None:
-    if not is_zipfile(path):
-        what = "is not what torch.save writes" if path.exists() else "does not exist"
-        raise ConfigError("ckpt_path", f"must be a checkpoint of Lightning's; {path} {what}")
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError("run_dir", f"must be a folder that can be written; {path}: {error.strerror}") from None
-
-
-def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
-    """The config files of a command line merged in order, and the other arguments with keys in normal form."""
-    config: Config = {}
-    rest: list[str] = []
-    words = iter(argv)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option in ("-c", "--config"):
-            path = value if equals else next(words, "")
-            if not path:
-                raise ConfigError("--config", "must be followed by a file")
-            config = merge(config, normal(load_yaml(Path(path))))
-        elif option in ("--model", "--data", "--model.class_path", "--data.class_path"):
-            group = option[2:].split(".")[0]
-            config = merge(config, {group: {"class_path": value if equals else next(words, "")}})
-        else:
-            rest.append("--" + normal_key(option[2:]) + equals + value if option.startswith("--") else word)
-    return config, rest
-
-
-def command(argv: list[str]) -> None:
-    """Runs `lit-dl ARGV`.
-
-    Raises:
-        LitError: Bad input.
-    """
-    config, rest = _take_configs(argv)
-    paths, config = split_classes(config)
-    subcommands = LitCLI.subcommands()
-    if rest and rest[0] in subcommands and config:
-        LitCLI(paths, config, build=False)  # for errors that name the key and not the whole file
-        rest = [rest[0], "--config", as_json(config), *rest[1:]]
-    try:
-        LitCLI(paths, rest)
-    except ConfigError as error:
-        if "nrecognized arguments: " not in error.problem:
-            raise
-        word = error.problem.split("nrecognized arguments: ")[1].split()[0].split("=")[0]
-        if not word.startswith("--"):
-            raise ConfigError(word, "no such argument; options start with --, config files follow --config") from None
-        raise unknown_key(word[2:], LitCLI(paths, {}, build=False, parse=False).known_keys()) from None
-
-
-_NOT_THE_USERS_TO_MEND = (
-    r".*treespec, LeafSpec.*",  # lightning 2.6 against torch 2.15
-    r".*callbacks used to create the checkpoint need to be provided.*",  # testing a checkpoint needs none of them
-    r".*Couldn't infer the batch indices.*",  # our batches are in file order
-    r"The number of training batches .* is smaller than the logging interval.*",  # a small set is no mistake
-)
-
-
-def quieten() -> None:
-    """Keeps Lightning's greetings and the warnings that a user can do nothing about out of what a run prints."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in _NOT_THE_USERS_TO_MEND:
-        warnings.filterwarnings("ignore", message=message)
-
-
-def main() -> None:
-    """`lit-dl fit|validate|test|predict`: exits with 2 for bad input."""
-    quieten()
-    sys.path.insert(0, "")  # as `python -m` does: a module of the user's in the current folder
-    try:
-        command(sys.argv[1:])
-    except LitError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

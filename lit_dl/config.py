@@ -140,6 +140,18 @@ def class_paths(config: Mapping[str, Any]) -> tuple[str, str | None]:
     return model, data
 
 
+def split_classes(config: Config) -> tuple[tuple[str, str | None], Config]:
+    """The classes that a config names, and the config in normal form without their paths."""
+    config = normal(config)
+    paths = class_paths(config)
+    for group in ("model", "data"):
+        if isinstance(config.get(group), dict) and "class_path" in config[group]:
+            del config[group]["class_path"]
+            if not config[group]:
+                del config[group]  # a class may have no argument at all
+    return paths, config
+
+
 def _group(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = config.get(name) or {}
     if not isinstance(value, Mapping):

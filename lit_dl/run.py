@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -21,57 +21,14 @@ from lit_dl.config import Config, dump_yaml
 from lit_dl.data.mnist import MNISTDataModule
 from lit_dl.errors import ConfigError, never_logged, under
 from lit_dl.files import write_text
+from lit_dl.run_config import (
+    CheckpointConfig,
+    EarlyStoppingConfig,
+    TrackingConfig,
+    counts_batches,
+    validates_every_epoch,
+)
 from lit_dl.tracking import Mode, Tracker, settle
-
-
-@dataclass(frozen=True)
-class EarlyStoppingConfig:
-    """When to stop before `trainer.max_epochs`.
-
-    Args:
-        monitor: Metric to watch. `None`: `val/loss` for our own model, no early stopping for others.
-        mode: Whether min or max of the metric is better.
-        patience: Epochs without improvement before stopping, 1 or more. `None` switches early stopping off.
-        min_delta: Least change that counts as an improvement, 0 or more.
-    """
-
-    monitor: str | None = None
-    mode: Literal["min", "max"] = "min"
-    patience: int | None = 5
-    min_delta: float = 0.0
-
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """Which epochs are kept.
-
-    Args:
-        monitor: Metric that says which epoch is best. `None`: `val/loss` for our own model; for others only the last
-            is kept.
-        mode: Whether min or max of the metric is better.
-        last: Keep the last epoch beside the best.
-    """
-
-    monitor: str | None = None
-    mode: Literal["min", "max"] = "min"
-    last: bool = True
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Weights & Biases.
-
-    Args:
-        wandb: online, offline, disabled; or auto: online when a key is configured and the server answers, else offline.
-        project: W&B project.
-        entity: W&B account or team. `None`: the key's default.
-        tags: Labels of the run.
-    """
-
-    wandb: Mode = "auto"
-    project: str = "lit-sweeps"
-    entity: str | None = None
-    tags: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -342,18 +299,6 @@ class Run:
             return "early_stopping"
         limit = self.trainer.max_epochs
         return "max_epochs" if limit is not None and self.trainer.current_epoch >= limit else "stopped"
-
-
-def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
-    """Whether validation metrics are new at the end of every training epoch."""
-    return trainer.get("check_val_every_n_epoch", 1) == 1 and trainer.get("val_check_interval") in (None, 1, 1.0)
-
-
-def counts_batches(trainer: Mapping[str, Any]) -> bool:
-    """Whether an argument of the Trainer counts training batches, which must then come one by one."""
-    limits = [trainer.get(name) for name in ("limit_train_batches", "val_check_interval", "overfit_batches")]
-    whole = any(isinstance(limit, int) and limit > 0 for limit in limits)
-    return whole or trainer.get("max_steps", -1) > 0 or bool(trainer.get("fast_dev_run"))
 
 
 def metrics_of(row: Row | None) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import Any
 from lit_dl.config import CLASS_GROUPS, Config, class_paths, get_key, merge, normal, normal_key, overlay
 from lit_dl.errors import ConfigError, never_logged
 from sweeps.space import Parameter, Space
-from sweeps.spec import SweepSpec, with_space
+from sweeps.spec import SweepSpec
 
 OURS = CLASS_GROUPS["model"]
 
@@ -53,7 +53,7 @@ def check_in_child(spec: SweepSpec) -> Checked:
 
 
 def _quieten() -> None:
-    from lit_dl.cli import quieten
+    from lit_dl.command import quieten
 
     quieten()
 
@@ -70,7 +70,7 @@ def check_spec(spec: SweepSpec) -> Checked:
     _check_keys(spec)
     _check_metrics_of_ours(spec)
     spec = replace(spec, base=_completed(spec.base))
-    spec = with_space(spec, _typed(spec))
+    spec = replace(spec, space=_typed(spec))
     _check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
     metrics = _check_step(spec, config) if spec.check == "step" else []
@@ -79,8 +79,8 @@ def check_spec(spec: SweepSpec) -> Checked:
 
 
 def _check_keys(spec: SweepSpec) -> None:
-    from lit_dl.cli import LitCLI, split_classes
-    from lit_dl.config import check_keys, unknown_key
+    from lit_dl.cli import LitCLI
+    from lit_dl.config import check_keys, split_classes, unknown_key
 
     known = LitCLI(split_classes(spec.base)[0], {}, build=False, parse=False).known_keys()
     _, base = split_classes(spec.base)

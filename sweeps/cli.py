@@ -19,7 +19,7 @@ def launch(args: argparse.Namespace) -> int:
     from lit_dl.config import parse_yaml
     from sweeps.launch import Launch, check_workers
     from sweeps.launch import launch as run
-    from sweeps.spec import load_spec, parse_duration
+    from sweeps.spec_file import load_spec, parse_duration
 
     settings = {}
     for setting in args.set:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from collections import Counter
@@ -16,17 +15,18 @@ from time import monotonic, sleep
 from typing import Any
 
 from lit_dl.config import get_key
-from lit_dl.errors import ConfigError, LitError, StorageError
+from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, settle
 from sweeps.check import Checked, check_in_child
 from sweeps.engines.local import LocalEngine, place_slots
 from sweeps.live import LiveView
-from sweeps.locks import RunFolderLock, identity
+from sweeps.locks import identity
 from sweeps.results import Row, ranking, rows_of, write_results
+from sweeps.run_folder import check_folder, check_is_its_study, check_same, open_folder
 from sweeps.samplers import exhausted_at, rehearse
-from sweeps.spec import SweepSpec, check_continues, load_spec
-from sweeps.storage import JOURNAL, without_password
+from sweeps.spec import SweepSpec
+from sweeps.storage import without_password
 from sweeps.study import SharedStudy
 
 _POLL_S = 0.5
@@ -58,18 +58,18 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
         LitError: Bad input; nothing was started and no folder made.
     """
     begun = monotonic()
-    _check_folder(order.run_dir)
+    check_folder(order.run_dir)
     _settled(order, spec)
     checked = check_in_child(spec)
-    _check_same(order.run_dir, checked.spec)
+    check_same(order.run_dir, checked.spec)
     exhausted_at(checked.spec)
     rehearse(checked.spec)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     if dry_run:
         return 0
-    with _open_folder(order.run_dir):
+    with open_folder(order.run_dir):
         study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
-        _check_is_its_study(order, study)
+        check_is_its_study(order.run_dir, order.url, study)
         write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         return Sweep(checked, order, study).run()
 
@@ -80,74 +80,12 @@ def _summary(checked: Checked) -> str:
     return f"{spec.n_trials} trials, {len(spec.space)} parameters, {len(spec.runs)} named runs{logged}"
 
 
-def _check_folder(run_dir: Path) -> None:
-    try:
-        place = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
-        if not place.is_dir():
-            raise NotADirectoryError(0, f"{place} is no folder")
-        if not os.access(place, os.W_OK | os.X_OK) or str(place.absolute()).startswith(("/proc", "/sys")):
-            raise PermissionError(0, f"{place} cannot be written")
-        holds = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
-    except OSError as error:
-        raise _unwritable(run_dir, error) from None
-    if holds and "spec.yaml" not in holds:
-        raise StorageError(
-            f"{run_dir}: must be new, empty, or the run folder of a sweep; it has no spec.yaml; name another --run_dir"
-        )
-    if "lock" in holds:
-        RunFolderLock(run_dir).release()
-
-
-def _unwritable(run_dir: Path, error: OSError) -> StorageError:
-    return StorageError(f"{run_dir}: must be a folder that can be written ({error.strerror}); name another --run_dir")
-
-
 def _settled(order: Launch, spec: SweepSpec) -> Mode:
     """Online, offline or disabled: asked once, for all trials."""
     try:
         return settle(order.wandb or get_key(spec.base, "tracking.wandb") or "auto")
     except ConfigError as error:
         raise ConfigError("--wandb" if order.wandb else error.key, error.problem) from None
-
-
-def _check_same(run_dir: Path, spec: SweepSpec) -> None:
-    path = run_dir / "spec.yaml"
-    if path.exists():
-        check_continues(load_spec(path), spec)
-
-
-def _check_is_its_study(order: Launch, study: SharedStudy) -> None:
-    """A folder whose study is gone, or kept elsewhere, must not be filled a second time."""
-    folders = order.run_dir / "trials"
-    count = len(study.trials())
-    if folders.is_dir() and any(int(path.name) >= count for path in folders.iterdir() if path.name.isdigit()):
-        where = without_password(order.url) if order.url else order.run_dir / JOURNAL
-        raise StorageError(
-            f"{order.run_dir}: must be the folder of the study in {where}, which knows fewer trials; "
-            "give the --storage it began with, or name another --run_dir"
-        )
-
-
-@contextmanager
-def _open_folder(run_dir: Path) -> Iterator[None]:
-    """Makes and locks the run folder; takes it away again when what follows refuses to start."""
-    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(run_dir, error) from None
-    lock = RunFolderLock(run_dir)
-    try:
-        yield
-    except LitError:
-        if run_dir in made:
-            for path in run_dir.iterdir():
-                path.unlink()
-        for path in made:
-            path.rmdir()
-        raise
-    finally:
-        lock.release()
 
 
 class Sweep:

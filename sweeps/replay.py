@@ -9,7 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_dl.callbacks.epoch_table import Row
-from lit_dl.cli import build_run, quieten
+from lit_dl.cli import build_run
+from lit_dl.command import quieten
 from lit_dl.config import load_yaml
 from lit_dl.errors import StorageError
 from sweeps.trial import trial_dir

@@ -70,7 +70,7 @@ def build_pruner(spec: SweepSpec) -> BasePruner:
 def _find(key: str, plugin: Plugin, module: Any, base: type) -> type[Any]:
     name = plugin.class_path.removeprefix(f"{module.__name__}.")
     if "." in name:
-        from lit_dl.cli import import_class
+        from lit_dl.classes import import_class
 
         return import_class(f"{key}.class_path", plugin.class_path, base)
     known = [n for n in module.__all__ if inspect.isclass(getattr(module, n)) and n != base.__name__]

@@ -13,12 +13,14 @@ from time import perf_counter
 
 import torch
 
-from lit_dl.cli import build_run, quieten
+from lit_dl.cli import build_run
+from lit_dl.command import quieten
 from lit_dl.config import load_yaml
 from lit_dl.tracking import Mode
 from sweeps.pruning import StopSwitch, TrialInterrupted
 from sweeps.results import ranking, rows_of
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec import SweepSpec
+from sweeps.spec_file import load_spec
 from sweeps.storage import STORAGE_VARIABLE
 from sweeps.study import SharedStudy
 from sweeps.trial import Desk, run_trial, trial_dir

@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 
 from sweeps.check import check_spec
-from sweeps.spec import SweepSpec, parse_spec
+from sweeps.spec import SweepSpec
+from sweeps.spec_file import parse_spec
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

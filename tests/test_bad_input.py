@@ -194,7 +194,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def resolved(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `spec.yaml` of the valid sweep holds."""
     from sweeps.check import check_spec
-    from sweeps.spec import load_spec
+    from sweeps.spec_file import load_spec
 
     folder = tmp_path_factory.mktemp("resolved")
     (folder / "base.yaml").write_text(_base_text(data))
@@ -300,7 +300,7 @@ def test_sweeps_refuses(command: Command, world: World, capsys: pytest.CaptureFi
 def test_lit_dl_refuses(
     command: Command, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lit_dl.cli import main
+    from lit_dl.command import main
 
     (world.folder / "given/typo.yaml").write_text("model: {network: {widht: 8}}\n")
     monkeypatch.setattr(sys, "argv", ["lit-dl", *shlex.split(command.argv)])

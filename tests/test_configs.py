@@ -9,7 +9,7 @@ import pytest
 from lit_dl.cli import build_run
 from lit_dl.config import load_yaml, merge, normal
 from sweeps.check import check_spec
-from sweeps.spec import load_spec
+from sweeps.spec_file import load_spec
 
 REPOSITORY = Path(__file__).parent.parent
 FITS = sorted((REPOSITORY / "configs" / "fit").glob("*.yaml"))

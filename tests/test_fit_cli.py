@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from lit_dl.classes import import_class
 from lit_dl.classifier import Classifier
-from lit_dl.cli import build_run, command, import_class, parse_config
+from lit_dl.cli import build_run, parse_config
+from lit_dl.command import command
 from lit_dl.config import dump_yaml, load_yaml
 from lit_dl.errors import ConfigError, LitError
 

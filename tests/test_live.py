@@ -9,7 +9,7 @@ from rich.console import Console
 from sweep_specs import tiny_spec
 
 from sweeps.live import LiveView
-from sweeps.spec import parse_spec
+from sweeps.spec_file import parse_spec
 
 ROWS: list[dict[str, Any]] = [
     {"number": 1, "state": "COMPLETE", "outcome": "completed", "reason": "max_epochs", "value": 0.97123, "epochs": 8}

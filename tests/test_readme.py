@@ -15,7 +15,7 @@ import yaml
 from sweep_specs import tiny_spec
 
 from sweeps.results import read_results
-from sweeps.spec import parse_spec
+from sweeps.spec_file import parse_spec
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lit_dl.errors import ConfigError
-from sweeps.space import parse_space
+from sweeps.space_file import parse_space
 
 MOMENTUM = {
     "model.optimizer.momentum": {"low": 0.5, "high": 0.9, "when": {"model.optimizer.name": ["momentum"]}},

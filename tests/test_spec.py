@@ -9,7 +9,8 @@ from sweep_specs import resolved_spec, tiny_spec
 
 from lit_dl.config import get_key
 from lit_dl.errors import ConfigError
-from sweeps.spec import check_continues, load_spec, parse_duration, parse_spec
+from sweeps.spec import check_continues
+from sweeps.spec_file import load_spec, parse_duration, parse_spec
 
 
 def test_the_resolved_spec_reads_back_the_same(tmp_path: Path) -> None:

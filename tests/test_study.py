@@ -16,7 +16,7 @@ from sweeps.study import Claim, SharedStudy, Verdict
 CLAIM = """
 import sys
 from pathlib import Path
-from sweeps.spec import load_spec
+from sweeps.spec_file import load_spec
 from sweeps.study import SharedStudy
 folder = Path(sys.argv[1])
 claim = SharedStudy(folder, load_spec(folder / "spec.yaml")).claim(0)

@@ -15,7 +15,8 @@ from lit_dl.errors import StorageError
 from sweeps.locks import is_alive
 from sweeps.results import Row, ranking, read_results, read_status
 from sweeps.space import Parameter, Values
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec import SweepSpec
+from sweeps.spec_file import load_spec
 
 Curve = list[tuple[int, float]]
 

@@ -1,0 +1,88 @@
+"""`lit-dl fit | validate | test | predict`: the command line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from lit_dl.cli import LitCLI
+from lit_dl.config import Config, as_json, load_yaml, merge, normal, normal_key, split_classes, unknown_key
+from lit_dl.errors import ConfigError, LitError
+
+
+def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
+    """The config files of a command line merged in order, and the other arguments with keys in normal form."""
+    config: Config = {}
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("-c", "--config"):
+            path = value if equals else next(words, "")
+            if not path:
+                raise ConfigError("--config", "must be followed by a file")
+            config = merge(config, normal(load_yaml(Path(path))))
+        elif option in ("--model", "--data", "--model.class_path", "--data.class_path"):
+            group = option[2:].split(".")[0]
+            config = merge(config, {group: {"class_path": value if equals else next(words, "")}})
+        else:
+            rest.append("--" + normal_key(option[2:]) + equals + value if option.startswith("--") else word)
+    return config, rest
+
+
+def command(argv: list[str]) -> None:
+    """Runs `lit-dl ARGV`.
+
+    Raises:
+        LitError: Bad input.
+    """
+    config, rest = _take_configs(argv)
+    paths, config = split_classes(config)
+    subcommands = LitCLI.subcommands()
+    if rest and rest[0] in subcommands and config:
+        LitCLI(paths, config, build=False)  # for errors that name the key and not the whole file
+        rest = [rest[0], "--config", as_json(config), *rest[1:]]
+    try:
+        LitCLI(paths, rest)
+    except ConfigError as error:
+        if "nrecognized arguments: " not in error.problem:
+            raise
+        word = error.problem.split("nrecognized arguments: ")[1].split()[0].split("=")[0]
+        if not word.startswith("--"):
+            raise ConfigError(word, "no such argument; options start with --, config files follow --config") from None
+        raise unknown_key(word[2:], LitCLI(paths, {}, build=False, parse=False).known_keys()) from None
+
+
+_NOT_THE_USERS_TO_MEND = (
+    r".*treespec, LeafSpec.*",  # lightning 2.6 against torch 2.15
+    r".*callbacks used to create the checkpoint need to be provided.*",  # testing a checkpoint needs none of them
+    r".*Couldn't infer the batch indices.*",  # our batches are in file order
+    r"The number of training batches .* is smaller than the logging interval.*",  # a small set is no mistake
+)
+
+
+def quieten() -> None:
+    """Keeps Lightning's greetings and the warnings that a user can do nothing about out of what a run prints."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOT_THE_USERS_TO_MEND:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def main() -> None:
+    """`lit-dl fit|validate|test|predict`: exits with 2 for bad input."""
+    quieten()
+    sys.path.insert(0, "")  # as `python -m` does: a module of the user's in the current folder
+    try:
+        command(sys.argv[1:])
+    except LitError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
