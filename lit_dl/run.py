@@ -123,7 +123,7 @@ class Run:
         self.stopping = EarlyStoppingConfig(**config.get("early_stopping", {}))
         self.keeping = CheckpointConfig(**config.get("checkpoint", {}))
         default = "val/loss" if isinstance(module, Classifier) else None
-        if isinstance(module, Classifier):
+        if type(module) is Classifier:  # a subclass may log more
             for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
                 if metric is not None and metric not in MONITORED:
                     raise never_logged(f"{key}.monitor", metric, MONITORED)
