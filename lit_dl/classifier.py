@@ -88,6 +88,7 @@ class Classifier(LightningModule):
         self.gradient_clip_val: float | None = None
         self.gradient_clip_algorithm: str | None = None
         self.accumulate_grad_batches = 1
+        self.fused = True
         self._accumulated = 0
         self._metrics = {split: EpochMetrics() for split in ("train", "val", "test")}
 
@@ -97,7 +98,7 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer of the configuration, over one group of all parameters."""
-        return build_optimizer(self.optimizer_config, [{"params": list(self.parameters())}])
+        return build_optimizer(self.optimizer_config, [{"params": list(self.parameters())}], self.fused)
 
     def check_shape(self, shape: list[int]) -> None:
         """Refuses images that the network does not take.

@@ -32,6 +32,7 @@ from lit_dl.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingCon
 
 _TRAINER_DEFAULTS = {
     "max_epochs": 20,
+    "devices": 1,  # several start this program again for each, and our batches are not split over them yet
     "logger": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,

@@ -141,8 +141,13 @@ def _import_optimizer(path: str) -> type[Optimizer]:
     return cls
 
 
-def build_optimizer(config: OptimizerConfig, groups: Iterable[dict[str, Any]]) -> Optimizer:
+def build_optimizer(config: OptimizerConfig, groups: Iterable[dict[str, Any]], fused: bool = True) -> Optimizer:
     """An optimizer over parameter groups, each a dict with `params` and, where it differs, its own hyperparameters.
+
+    Args:
+        config: Which, and its hyperparameters.
+        groups: What it trains.
+        fused: Use torch's fused step where there is one.
 
     Raises:
         ConfigError: As `check_optimizer`; or a class by import path that refuses its `init_args`.
@@ -160,5 +165,5 @@ def build_optimizer(config: OptimizerConfig, groups: Iterable[dict[str, Any]]) -
         values["betas"] = (values.pop("beta1"), values.pop("beta2"))
     if "rho" in values:
         values["alpha"] = values.pop("rho")
-    fused = {"fused": True} if row.cls in _FUSED else {}
-    return row.cls(list(groups), **values, **row.fixed, **fused)  # type: ignore[arg-type]
+    speed = {"fused": True} if fused and row.cls in _FUSED else {}
+    return row.cls(list(groups), **values, **row.fixed, **speed)  # type: ignore[arg-type]

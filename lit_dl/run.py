@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from time import perf_counter
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
@@ -168,11 +171,18 @@ class Run:
         )
 
     def _trainer(self, arguments: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if validates_every_epoch(arguments):
-            for checkpoint in (self.checkpoint, self.last):
-                if checkpoint is not None:
-                    checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
+        if self.last is not None:
+            self.last._save_on_train_epoch_end = True
+        if self.checkpoint is not None and validates_every_epoch(arguments):
+            self.checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
         module = self.module
+        if isinstance(module, Classifier) and arguments.get("gradient_clip_val"):
+            module.fused = False  # with mixed precision torch's fused steps refuse clipped gradients
+            if str(arguments.get("precision")) in ("16", "16-mixed"):
+                module.automatic_optimization, module.steps_per_execution = (
+                    True,
+                    1,
+                )  # Lightning unscales before it clips
         if isinstance(module, Classifier) and not module.automatic_optimization:
             # The Trainer takes these only with automatic optimization; the module's own step does them.
             module.gradient_clip_val = arguments.pop("gradient_clip_val", None)
@@ -240,18 +250,33 @@ class Run:
             test: Evaluate the best epoch on the test set.
             summary: More for the summary of the W&B run.
         """
-        self.is_open = False
-        best = self._restore_best() if not failed else None
-        result = self._result(best)
-        if test and not failed:
-            result.metrics |= self.test()
-        if self.tracker is not None:
-            bests = {f"best/{name}": value for name, value in result.metrics.items()}
-            counts = {"best_epoch": result.best_epoch, "epochs": result.epochs, "stopped": result.stopped}
-            self.tracker.finish({**counts, **bests, **(summary or {})}, failed)
-            result.seconds["tracking"] = self.tracker.seconds
+        result = self._result()
+        try:
+            if not failed:
+                result.best_checkpoint = self._restore_best()
+            if test and not failed and self.can_test:
+                result.metrics |= self.test()
+        except BaseException:
+            failed = True
+            raise
+        finally:
+            self._finish_tracking(result, failed, summary or {})
         result.seconds["total"] = perf_counter() - self._started
         return result
+
+    def _finish_tracking(self, result: RunResult, failed: bool, summary: Mapping[str, Any]) -> None:
+        self.is_open = False
+        if self.tracker is None:
+            return
+        bests = {f"best/{name}": value for name, value in result.metrics.items()}
+        counts = {"best_epoch": result.best_epoch, "epochs": result.epochs, "stopped": result.stopped}
+        self.tracker.finish({**counts, **bests, **summary}, failed)
+        result.seconds["tracking"] = self.tracker.seconds
+
+    @property
+    def can_test(self) -> bool:
+        """Whether the module says what to do with the test set."""
+        return is_overridden("test_step", self.module)
 
     def fit(self) -> None:
         """Trains, between `open` and `close`."""
@@ -266,11 +291,26 @@ class Run:
         path = Path(self.checkpoint.best_model_path) if self.checkpoint and self.checkpoint.best_model_path else None
         if path is None or not path.is_file():
             return None
-        device = self.module.device
-        self.module.load_state_dict(torch.load(path, map_location=device, weights_only=True)["state_dict"])
+        self.load_weights(path)
         return path
 
-    def _result(self, best_checkpoint: Path | None) -> RunResult:
+    def load_weights(self, path: Path) -> bool:
+        """Takes the weights of a checkpoint; false, with a warning, when it holds more than plain values.
+
+        Such a file is loaded by unpickling alone, which runs what it says; that is for its owner to decide.
+        """
+        try:
+            checkpoint = torch.load(path, map_location=self.module.device, weights_only=True)
+        except UnpicklingError:
+            warnings.warn(
+                f"{path}: not loaded, as its hyperparameters are objects; have save_hyperparameters ignore them",
+                stacklevel=2,
+            )
+            return False
+        self.module.load_state_dict(checkpoint["state_dict"], strict=self.module.strict_loading)
+        return True
+
+    def _result(self) -> RunResult:
         rows = self.table.rows
         best = best_row(rows, self.monitor, self.keeping.mode) if self.monitor else (rows[-1] if rows else None)
         seconds = {
@@ -286,7 +326,7 @@ class Run:
             best_epoch=int(best["epoch"]) if best else None,
             metrics=metrics_of(best),
             final=metrics_of(rows[-1] if rows else None),
-            best_checkpoint=best_checkpoint,
+            best_checkpoint=None,
             parameters=sum(parameter.numel() for parameter in self.module.parameters()),
             seconds=seconds,
             peak_memory_bytes=self.timing.peak_memory_bytes,

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import sleep
 from typing import Any
 
 from lit_dl.config import CLASS_GROUPS, Config, class_paths, get_key, merge, normal, normal_key, overlay
@@ -45,17 +48,25 @@ def check_in_child(spec: SweepSpec) -> Checked:
         ConfigError: As `check_spec`; or that process died.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_quieten) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
         try:
             return pool.submit(check_spec, spec).result()
         except BrokenProcessPool:
             raise ConfigError("base", "the process that tried one step of it died; try lit-dl fit on it") from None
 
 
-def _quieten() -> None:
+def _begin() -> None:
     from lit_dl.command import quieten
 
     quieten()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the launcher is killed."""
+    while os.getppid() == parent:
+        sleep(1.0)
+    os._exit(1)
 
 
 def check_spec(spec: SweepSpec) -> Checked:
@@ -198,7 +209,7 @@ def _check_trainer(config: Config) -> None:
         if value is not None and not isinstance(value, str) and value == 0:
             raise ConfigError(f"trainer.{key}", f"must be above 0, or no epoch has a metric; got {value!r}")
     devices, nodes = get_key(config, "trainer.devices"), get_key(config, "trainer.num_nodes")
-    several = len(devices) > 1 if isinstance(devices, list) else str(devices) not in ("None", "auto", "0", "1")
+    several = str(devices) not in ("None", "auto", "0", "1")
     if several or nodes not in (None, 1):
         key, value = ("devices", devices) if several else ("num_nodes", nodes)
         raise ConfigError(

@@ -46,8 +46,7 @@ def worker(args: argparse.Namespace) -> int:
     """Run trials of a sweep in this process; `launch` starts these."""
     from sweeps.worker import main as work
 
-    work(Path(args.run_dir), args.slot, args.threads, args.wandb, args.with_launcher)
-    return 0
+    return work(Path(args.run_dir), args.slot, args.threads, args.wandb, args.with_launcher)
 
 
 def status(args: argparse.Namespace) -> int:

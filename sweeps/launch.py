@@ -68,9 +68,9 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
     if dry_run:
         return 0
     with open_folder(order.run_dir):
+        write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
         check_is_its_study(order.run_dir, order.url, study)
-        write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         return Sweep(checked, order, study).run()
 
 
@@ -109,7 +109,7 @@ class Sweep:
 
     def run(self) -> int:
         """Starts the workers and stays until they are done, or told to stop."""
-        given_back = self.study.reclaim()
+        given_back = self.study.reclaim(hosts=True)
         with LiveView(self.spec) as view, self._signals():
             for number in given_back:
                 view.say(f"trial {number}: its worker died; it waits to run again")
@@ -118,7 +118,7 @@ class Sweep:
             while self.engine.workers and self.stopping is None:
                 sleep(_POLL_S)
                 self._step(view)
-            state = self.stopping or "finished"
+            state = self.stopping or ("finished" if self.study.is_finished() else "unfinished")
             if self.stopping is not None:
                 view.say(f"{self.stopping}: stopping the workers")
                 self.engine.stop()
@@ -140,7 +140,7 @@ class Sweep:
         self._publish(view, "running")
         if self.spec.timeout is not None and monotonic() - self.begun > self.spec.timeout:
             self.stopping = "timeout"
-        last = self.rows[-self.spec.max_failures :]
+        last = self._rows_of_this_launch()[-self.spec.max_failures :]
         if len(last) == self.spec.max_failures and all(row["state"] == "FAIL" for row in last):
             self.stopping = f"the last {len(last)} trials failed"
 
@@ -187,11 +187,14 @@ class Sweep:
 
     def _left(self, elapsed: float) -> float | None:
         """Seconds to go, if trials go on as those that ended in this launch."""
-        here = [row for row in self.rows if str(row["finished"]) >= self.started.isoformat()]
+        here = self._rows_of_this_launch()
         if not here:
             return None
         rest = self.study.total - len(self.rows)
         return round(elapsed / len(here) * rest, 1)
+
+    def _rows_of_this_launch(self) -> list[Row]:
+        return [row for row in self.rows if str(row["finished"]) >= self.started.isoformat()]
 
     def _exit_status(self, state: str) -> int:
         if state == "interrupted":

@@ -58,19 +58,31 @@ class RunFolderLock:
 
 def identity() -> dict[str, object]:
     """What tells this process from every other, also from a later one with its number."""
-    process = psutil.Process()
-    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
-def is_alive(owner: dict[str, object]) -> bool:
-    """Whether the process of an `identity` still runs; true for another machine's, of which nothing is known here."""
-    if owner.get("host") != socket.gethostname():
-        return True
+def _started(pid: int) -> str:
+    """When a process began, in a form that does not change when the clock is set; empty when it is no more."""
     try:
-        process = psutil.Process(int(str(owner["pid"])))
-        return (
-            process.status() != psutil.STATUS_ZOMBIE
-            and abs(process.create_time() - float(str(owner["started"]))) < 0.02
-        )
-    except (psutil.NoSuchProcess, KeyError):
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        stat = Path(f"/proc/{pid}/stat")  # in ticks since the machine started; psutil adds the time of the clock
+        return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else str(process.create_time())
+    except (psutil.NoSuchProcess, OSError):
+        return ""
+
+
+def is_alive(owner: dict[str, object], hosts: bool = False) -> bool:
+    """Whether the process of an `identity` still runs.
+
+    Args:
+        owner: The identity; an empty one is dead.
+        hosts: Take processes on other machines for dead; otherwise for alive, as nothing is known of them here.
+    """
+    if not owner:
         return False
+    if owner.get("host") != socket.gethostname():
+        return not hosts
+    started = _started(int(str(owner.get("pid", 0))))
+    return bool(started) and started == owner.get("started")

@@ -35,33 +35,38 @@ class ReportAndPrune(Checkpoint):
     def __init__(self, trial: Trial, metrics: list[str], reported: int = 0) -> None:
         self.trial, self.metrics, self.reported = trial, metrics, reported
         self.verdict: str | None = None
-        self.seen = False
+        self._before: list[float] = []
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        epoch = trainer.current_epoch + 1
-        values = [trainer.callback_metrics.get(name) for name in self.metrics]
-        if any(value is None for value in values):
-            return  # not validated in this epoch; `on_train_end` refuses a metric that never came
-        self.seen = True
-        verdict = (
-            self._judge(epoch, [float(value) for value in values if value is not None])
-            if trainer.is_global_zero
-            else None
-        )
+        validated, self._validated = self._validated, False
+        found = [trainer.callback_metrics.get(name) for name in self.metrics]
+        values = [float(value) for value in found if value is not None]
+        if len(values) < len(found) or self.verdict is not None:
+            return  # `on_train_end` refuses a metric that never came; a verdict stands, `min_epochs` or not
+        if not validated and values == self._before:
+            return  # Lightning keeps the metrics of the last validation; this epoch had none
+        self._before = values
+        verdict = self._judge(trainer, values) if trainer.is_global_zero else None
         self.verdict = trainer.strategy.broadcast(verdict)
         if self.verdict is not None:
             trainer.should_stop = True
 
-    def _judge(self, epoch: int, values: list[float]) -> str | None:
+    def _judge(self, trainer: Trainer, values: list[float]) -> str | None:
+        epoch = trainer.current_epoch + 1
         if not all(math.isfinite(value) for value in values):
             return "diverged"
         if len(values) > 1 or epoch <= self.reported:
             return None
         self.trial.report(values[0], epoch)
-        return "pruned" if self.trial.should_prune() else None
+        ends = trainer.should_stop or epoch == trainer.max_epochs
+        return "pruned" if not ends and self.trial.should_prune() else None  # what is over is not pruned
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        if not self.seen:
+        if not self._before:
             logged = ", ".join(sorted(trainer.callback_metrics)) or "none"
             raise ConfigError("objective.metric", f"{', '.join(self.metrics)} was never logged; logged are {logged}")
 

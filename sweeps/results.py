@@ -109,35 +109,44 @@ def _value(column: str, text: str) -> Any:
 def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
     """Completed configurations, best first: by the mean over their seeds; each with its best run and the spread.
 
-    With several objectives those come first that no other beats in all of them. PRUNED and FAIL are not ranked: their
-    values are of other epochs.
+    A configuration with fewer completed runs than others (a seed that was pruned, failed, or is still to come) stands
+    below them: what it lost were its worst. With several objectives those come first that no other beats in all.
+    PRUNED and FAIL are not ranked: their values are of other epochs.
 
     Returns:
-        For each configuration: the row of its best run, with `mean`, `deviation` (`None` for one seed), `n` and
-        `numbers`.
+        For each configuration: the row of its best run, with `mean`, `deviation` (`None` for one seed), `n`, `numbers`,
+        and `front`: whether no other beats it.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         if row["state"] == "COMPLETE":
             groups.setdefault(str(row["config_id"]), []).append(row)
-    sign = -1.0 if objectives[0].direction == "maximize" else 1.0
+    points = {config_id: _point(members, objectives) for config_id, members in groups.items()}
+    sign = _signs(objectives)[0]
     entries = []
-    for members in groups.values():
+    for config_id, members in groups.items():
         values = [float(row["value"]) for row in members]
         best = min(members, key=lambda row: sign * float(row["value"]))
         spread = stdev(values) if len(values) > 1 else None
         numbers = [row["number"] for row in members]
-        entries.append({**best, "mean": fmean(values), "deviation": spread, "n": len(values), "numbers": numbers})
-    entries.sort(key=lambda entry: sign * entry["mean"])
-    if len(objectives) > 1:
-        points = {id(entry): _point(entry, objectives) for entry in entries}
-        entries.sort(key=lambda entry: any(_beats(other, points[id(entry)]) for other in points.values()))
-    return entries
+        front = not any(_beats(other, points[config_id]) for other in points.values())
+        more = {"mean": fmean(values), "deviation": spread, "n": len(values), "numbers": numbers, "front": front}
+        entries.append({**best, **more})
+    most = max((entry["n"] for entry in entries), default=0)
+    return sorted(entries, key=lambda e: (e["n"] < most, len(objectives) > 1 and not e["front"], sign * e["mean"]))
 
 
-def _point(row: Row, objectives: list[Objective]) -> list[float]:
-    signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
-    return [s * float(row.get(f"metrics.{o.metric}", math.inf)) for s, o in zip(signs, objectives, strict=True)]
+def _signs(objectives: list[Objective]) -> list[float]:
+    return [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
+
+
+def _point(members: list[Row], objectives: list[Objective]) -> list[float]:
+    """Means of all objectives over the runs of a configuration, so that less is better."""
+    keys = [f"metrics.{objective.metric}" for objective in objectives]
+    means = [fmean(float(row.get(key, math.nan)) for row in members) for key in keys]
+    return [
+        sign * (math.inf if math.isnan(mean) else mean) for sign, mean in zip(_signs(objectives), means, strict=True)
+    ]
 
 
 def _beats(one: list[float], other: list[float]) -> bool:

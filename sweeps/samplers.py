@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
-from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, TPESampler
+from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 
 from lit_dl.errors import ConfigError, suggest, unknown_name
 from lit_dl.randomness import derive
@@ -40,6 +40,9 @@ def build_sampler(spec: SweepSpec, trial_number: int) -> BaseSampler:
             raise ConfigError("sampler.init_args.seed", f"must be a whole number; got {seed!r}")
         fixed = issubclass(cls, _ONE_SEED)
         arguments["seed"] = seed if fixed else derive(seed, "sampler", trial_number) % 2**32
+    if issubclass(cls, QMCSampler):  # its own would draw the same for all trials
+        own = RandomSampler(seed=derive(seed, "sampler", trial_number) % 2**32)
+        arguments.setdefault("independent_sampler", own)
     if issubclass(cls, TPESampler) and spec.space.is_conditional:
         arguments = {"multivariate": True, "group": True, **arguments}
     if issubclass(cls, GridSampler):

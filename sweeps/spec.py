@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from lit_dl.config import Config, dump_yaml, leaves, merge, overlay
+from lit_dl.config import Config, dump_yaml, get_key, leaves, merge, overlay
 from lit_dl.errors import ConfigError
 from sweeps.space import Space, Values
 
@@ -102,6 +102,8 @@ class SweepSpec:
         """
         keys = {**self.space.keys(values), **(self._run_keys(run) if run else {})}
         config = merge(overlay(self.base, keys), {"tracking": self.tracking} if self.tracking else {})
+        if get_key(config, "trainer.devices") == "auto":  # a slot has one device, which is all that a worker sees
+            config["trainer"]["devices"] = 1
         seed = config.get("seed_everything", 0)
         config["seed_everything"] = (0 if isinstance(seed, bool) else int(seed)) + seed_number
         first = self.objectives[0]

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 from optuna.study import StudyDirection
@@ -25,6 +27,7 @@ from sweeps.spec import SweepSpec
 from sweeps.storage import JOURNAL, open_storage
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+MOST_DEATHS = 3
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ class SharedStudy:
         self.total = spec.n_trials if ends_at is None else min(spec.n_trials, (ends_at + len(spec.runs)) * spec.seeds)
         if create:
             self._enqueue_runs()
+        if create and "uid" not in self._study.user_attrs:
+            self._study.set_user_attr("uid", uuid4().hex)
 
     def _open(self, create: bool) -> optuna.Study:
         directions = [objective.direction for objective in self.spec.objectives]
@@ -119,6 +124,11 @@ class SharedStudy:
                 f"got {', '.join(directions)}; name another study"
             )
         return study
+
+    @property
+    def uid(self) -> str:
+        """Tells this study from every other, also from an earlier one in the same folder."""
+        return str(self._study.user_attrs["uid"])
 
     def _enqueue_runs(self) -> None:
         for run, keys in self.spec.runs.items():
@@ -192,15 +202,33 @@ class SharedStudy:
             if self._is_current(claim):
                 self._storage.set_trial_state_values(claim.trial._trial_id, TrialState.WAITING)
 
-    def reclaim(self) -> list[int]:
-        """Gives back the trials of owners that no longer live; returns their numbers."""
+    def reclaim(self, hosts: bool = False) -> list[int]:
+        """Gives back the trials of owners that no longer live; a trial that took three owners with it fails.
+
+        Args:
+            hosts: Take owners on other machines for dead: nobody else works on this study.
+
+        Returns:
+            Numbers of the trials that wait again.
+        """
         with self._lock():
-            running = self.trials([TrialState.RUNNING])
             # Claiming holds the lock, so a trial without an owner lost it halfway through.
-            lost = [t for t in running if "owner" not in t.user_attrs or not is_alive(t.user_attrs["owner"])]
+            lost = [t for t in self.trials([TrialState.RUNNING]) if not is_alive(t.user_attrs.get("owner", {}), hosts)]
             for trial in lost:
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            return [trial.number for trial in lost]
+                deaths = trial.user_attrs.get("deaths", 0) + 1
+                self._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+                if deaths < MOST_DEATHS:
+                    self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                else:
+                    self._bury(trial)
+            return [trial.number for trial in lost if trial.user_attrs.get("deaths", 0) + 1 < MOST_DEATHS]
+
+    def _bury(self, trial: FrozenTrial) -> None:
+        reason = f"its worker died in each of {MOST_DEATHS} attempts"
+        row = {"outcome": "worker_died", "reason": reason, "attempt": trial.user_attrs.get("attempt")}
+        row["finished"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._storage.set_trial_user_attr(trial._trial_id, "result", row)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _is_current(self, claim: Claim) -> bool:
         trial = self.trials()[claim.number]
@@ -216,7 +244,7 @@ class SharedStudy:
         with self._lock():
             key = f"test:{number}"
             taken = self._study.user_attrs.get(key)
-            if taken is not None and ("owner" not in taken or is_alive(taken["owner"])):
+            if taken is not None and ("owner" not in taken or is_alive(taken["owner"], hosts=False)):
                 return False
             self._study.set_user_attr(key, {"owner": identity()})
             return True

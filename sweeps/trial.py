@@ -7,7 +7,6 @@ import math
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -36,6 +35,7 @@ class Desk:
         threads: CPU threads for torch; a config that says its own keeps it.
         wandb: online, offline or disabled.
         stop: Set when the worker must stop; anything with `is_set()`.
+        study_uid: Tells the study from others with the same name.
     """
 
     run_dir: Path
@@ -43,6 +43,7 @@ class Desk:
     threads: int
     wandb: Mode
     stop: Any
+    study_uid: str = ""
 
 
 def trial_dir(run_dir: Path, number: int) -> Path:
@@ -58,8 +59,8 @@ def trial_config(spec: SweepSpec, claim: Claim, threads: int) -> Config:
 
 def place_of(spec: SweepSpec, number: int, desk: Desk) -> Place:
     """Where a trial's run leaves its files; the same W&B run for every attempt."""
-    identity = blake2b(f"{desk.run_dir.resolve()}/{spec.name}/{number}".encode(), digest_size=6).hexdigest()
-    return Place(trial_dir(desk.run_dir, number), f"{spec.name}/{number:05d}", spec.name, identity, desk.wandb)
+    run_id = f"{desk.study_uid[:8]}-{number}"
+    return Place(trial_dir(desk.run_dir, number), f"{spec.name}/{number:05d}", spec.name, run_id, desk.wandb)
 
 
 def run_trial(spec: SweepSpec, claim: Claim, desk: Desk, waiting_s: float) -> Verdict:

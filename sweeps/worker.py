@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 import torch
+from optuna.trial import TrialState
 
 from lit_dl.cli import build_run
 from lit_dl.command import quieten
@@ -33,7 +36,9 @@ def work(run_dir: Path, url: str | None, desk: Desk) -> None:
     spec = load_spec(run_dir / "spec.yaml")
     study = SharedStudy(run_dir, spec, url)
     torch.set_num_threads(desk.threads)
-    while not desk.stop.is_set():
+    desk = replace(desk, study_uid=study.uid)
+    failures = 0
+    while not desk.stop.is_set() and failures < spec.max_failures:
         asked = perf_counter()
         claim = study.claim(desk.slot)
         if claim is None:
@@ -46,8 +51,19 @@ def work(run_dir: Path, url: str | None, desk: Desk) -> None:
             study.release(claim)
             return
         study.finish(claim, verdict)
+        failures = failures + 1 if verdict.state == TrialState.FAIL else 0
+        _check_device()
     if spec.evaluate_test == "best" and not desk.stop.is_set() and study.is_finished():
         _evaluate_winner(spec, study, run_dir, desk)
+
+
+def _check_device() -> None:
+    """Ends a worker whose GPU takes no more work: after some errors every call fails until the process is a new one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            sys.exit(f"the GPU takes no more work from this process: {error}")
 
 
 def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, desk: Desk) -> None:
@@ -55,7 +71,12 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, desk: D
     best = ranking(rows_of(spec, study.trials(), {}), spec.objectives)
     for number in best[0]["numbers"] if best else []:
         if study.take_evaluation(number):
-            study.set_evaluation(number, evaluate(trial_dir(run_dir, number), desk))
+            try:
+                metrics = evaluate(trial_dir(run_dir, number), desk)
+            except Exception:  # a module without test data, or with a fault in its test: the sweep is done all the same
+                traceback.print_exc()
+                metrics = {}
+            study.set_evaluation(number, metrics)
 
 
 def evaluate(folder: Path, desk: Desk) -> dict[str, float]:
@@ -65,8 +86,7 @@ def evaluate(folder: Path, desk: Desk) -> dict[str, float]:
     if path is None:
         return {}
     run = build_run(load_yaml(folder / "config.yaml"), callbacks=[StopSwitch(desk.stop)])
-    run.module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-    return run.test()
+    return run.test() if run.can_test and run.load_weights(path) else {}
 
 
 @contextmanager
@@ -102,8 +122,11 @@ def _stop_with_launcher(stop: threading.Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: bool) -> None:
+def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: bool) -> int:
     """Runs a worker in this process.
+
+    Returns:
+        Exit status: 0 when nothing is left to do here, 143 after a signal, which a launcher takes for a death.
 
     Args:
         run_dir: The run folder.
@@ -114,8 +137,15 @@ def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: boo
     """
     quieten()
     stop = threading.Event()
+    signalled = threading.Event()
+
+    def end(*_: object) -> None:
+        signalled.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     if with_launcher:
         _stop_with_launcher(stop)
     work(run_dir, os.environ.get(STORAGE_VARIABLE), Desk(run_dir, slot, threads, wandb, stop))
+    return 143 if signalled.is_set() else 0

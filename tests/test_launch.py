@@ -171,6 +171,13 @@ def test_a_bug_in_the_module_stops_the_sweep(tmp_path: Path) -> None:
     rows = read_results(tmp_path / "run")
     assert len(rows) < 10
     assert {(row["state"], row["reason"]) for row in rows} == {("FAIL", "RuntimeError: a <bug>")}
+    mended = (tmp_path / "broken.py").read_text().replace("== 1", "== 99")
+    (tmp_path / "broken.py").write_text(mended)
+    again = subprocess.run(
+        [*words, "--n_trials", str(len(rows) + 2)], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert again.returncode == 0
+    assert [row["state"] for row in read_results(tmp_path / "run")[len(rows) :]] == ["COMPLETE"] * 2
 
 
 def test_a_time_limit_ends_a_sweep_that_can_go_on(tmp_path: Path) -> None:
@@ -190,6 +197,17 @@ def test_the_study_may_live_in_a_database(tmp_path: Path) -> None:
     assert process.returncode == 0, output
     assert len(optuna.load_study(study_name="tiny", storage=url).trials) == 4
     assert len(read_results(tmp_path / "run")) == 4
+
+
+def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) -> None:
+    process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
+    wait_until(lambda: epochs_seen(tmp_path, 3), process)
+    workers_of(tmp_path)[0].terminate()
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
+        (number, "COMPLETE") for number in range(4)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,9 @@ def test_counts_are_said_in_words() -> None:
     status = {"outcomes": {"completed": 3, "out_of_memory": 1}, "counts": {"RUNNING": 2, "WAITING": 0}}
     assert counted(status) == "3 completed, 1 out of memory, 2 running"
     assert counted({"outcomes": {}, "counts": {"RUNNING": 0, "WAITING": 0}}) == "no trial yet"
+
+
+def test_a_configuration_whose_other_seeds_were_lost_stands_below_the_whole_ones() -> None:
+    whole = [row(n, 0.97, "whole") for n in range(3)]
+    lucky = [row(3, 0.99, "lucky"), row(4, None, "lucky", state="PRUNED"), row(5, None, "lucky", state="FAIL")]
+    assert [entry["config_id"] for entry in ranking([*whole, *lucky], ACC)] == ["whole", "lucky"]

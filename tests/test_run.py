@@ -403,3 +403,7 @@ def test_a_foreign_class_that_refuses_is_an_error_about_its_group() -> None:
 def test_threads_are_set(config: MakeConfig) -> None:
     build_run(config(threads=2))
     assert torch.get_num_threads() == 2
+
+
+def test_a_run_takes_one_device_unless_told_otherwise() -> None:
+    assert parse_config({})["trainer"]["devices"] == 1

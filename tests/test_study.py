@@ -165,3 +165,24 @@ def test_the_test_set_is_read_once(tmp_path: Path) -> None:
     assert study.evaluations() == {}
     study.set_evaluation(3, {"test/acc": 0.5})
     assert study.evaluations() == {3: {"test/acc": 0.5}}
+
+
+def test_a_trial_that_takes_three_workers_with_it_fails(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    words = [sys.executable, "-c", CLAIM, str(tmp_path)]
+    for expected in ([0], [0], []):
+        subprocess.run(words, capture_output=True, check=True)
+        assert study.reclaim() == expected
+    (trial,) = study.trials()
+    assert trial.state == TrialState.FAIL
+    assert trial.user_attrs["result"]["outcome"] == "worker_died"
+    assert study.is_finished()
+
+
+def test_an_owner_on_another_machine_is_dead_only_to_who_has_the_folder(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    claim = study.claim(0)
+    assert claim is not None
+    claim.trial.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "started": "1"})
+    assert study.reclaim() == []
+    assert study.reclaim(hosts=True) == [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import optuna
 import pytest
 import torch
 import yaml
-from sweep_specs import resolved_spec
+from sweep_specs import resolved_spec, tiny_spec
 
 import sweeps.trial
 from lit_dl import Classifier
@@ -181,3 +182,94 @@ def test_a_result_that_comes_late_is_refused(tmp_path: Path, monkeypatch: pytest
     study, rows = sweep(tmp_path, n_trials=2)
     assert [trial.state.name for trial in study.trials()] == ["RUNNING", "COMPLETE"]
     assert [row["number"] for row in rows] == [1]
+
+
+FOREIGN = {
+    "base": {
+        "model": {"class_path": "someone.Net"},
+        "data": {"class_path": "examples.two_moons.MoonsData"},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 1},
+    },
+    "objective": {"metric": "valid_loss", "direction": "minimize"},
+    "space": {"model.lr": {"low": 0.001, "high": 0.1}},
+}
+WITHOUT_TEST = """
+from examples.two_moons import MoonsNet
+from lightning.pytorch import LightningModule
+class Net(MoonsNet):
+    test_step = LightningModule.test_step
+    def __init__(self, lr: float = 0.01):
+        super().__init__(hidden=4, lr=lr)
+"""
+WITH_OBJECTS = """
+from pathlib import Path
+from examples.two_moons import MoonsNet
+class Net(MoonsNet):
+    def __init__(self, lr: float = 0.01, folder: Path = Path("here")):
+        super().__init__(hidden=4, lr=lr)
+        self.save_hyperparameters()
+"""
+BROKEN_TEST = """
+from examples.two_moons import MoonsNet
+class Net(MoonsNet):
+    def __init__(self, lr: float = 0.01):
+        super().__init__(hidden=4, lr=lr)
+    def test_step(self, batch, batch_idx):
+        raise RuntimeError("no test today")
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*not loaded, as its hyperparameters")
+@pytest.mark.parametrize("module", [WITHOUT_TEST, WITH_OBJECTS, BROKEN_TEST])
+def test_a_winner_that_cannot_be_tested_is_a_winner_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "someone", raising=False)
+    (tmp_path / "someone.py").write_text(module)
+    study, rows = sweep(tmp_path, n_trials=2, **FOREIGN)
+    assert [row["outcome"] for row in rows] == ["completed"] * 2
+    assert len(study.evaluations()) == 1
+    monkeypatch.delitem(sys.modules, "someone")
+
+
+class EveryEpochPruner(optuna.pruners.BasePruner):
+    """Would stop each trial at each epoch but the first."""
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return max(trial.intermediate_values) > 1
+
+
+def test_a_verdict_stands_while_min_epochs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.study.build_pruner", lambda spec: EveryEpochPruner())
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"] |= {"min_epochs": 4, "max_epochs": 6}
+    study, rows = sweep(tmp_path, n_trials=1, base=given["base"], pruner="MedianPruner")
+    assert (rows[0]["state"], rows[0]["outcome"]) == ("PRUNED", "pruned")
+    assert set(study.trials()[0].intermediate_values) == {1, 2}
+
+
+def test_what_reached_its_last_epoch_is_not_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.study.build_pruner", lambda spec: EveryEpochPruner())
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"]["max_epochs"] = 2
+    _, rows = sweep(tmp_path, n_trials=1, base=given["base"], pruner="MedianPruner")
+    assert (rows[0]["state"], rows[0]["epochs"]) == ("COMPLETE", 2)
+
+
+def test_only_epochs_with_a_validation_are_reported(tmp_path: Path) -> None:
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"] |= {"check_val_every_n_epoch": 2, "max_epochs": 5}
+    given["base"]["early_stopping"] = {"patience": None}
+    study, rows = sweep(tmp_path, n_trials=1, base=given["base"])
+    assert set(study.trials()[0].intermediate_values) == {2, 4}
+    last = torch.load(tmp_path / "run" / "trials" / "00000" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] + 1 == rows[0]["epochs"] == 5
+
+
+def test_mixed_precision_takes_clipped_gradients(tmp_path: Path) -> None:
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"] |= {"precision": "bf16-mixed", "gradient_clip_val": 1.0}
+    _, rows = sweep(tmp_path, n_trials=1, base=given["base"])
+    assert rows[0]["outcome"] == "completed"

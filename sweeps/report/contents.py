@@ -99,13 +99,7 @@ class Sweep:
 
     def front(self) -> list[Row]:
         """With several objectives: the ranked configurations that no other beats in all of them."""
-        points = [(entry, _point(self.spec, entry)) for entry in self.ranked]
-        known = [(entry, point) for entry, point in points if point is not None]
-        return [
-            entry
-            for entry, point in known
-            if not any(other != point and all(map(float.__le__, other, point)) for _, other in known)
-        ]
+        return [entry for entry in self.ranked if entry["front"]]
 
     def curve(self, number: int) -> Curve:
         """The objective by epoch; empty when the trial has not logged it, or has left no metrics.csv."""
@@ -157,14 +151,6 @@ def _unfinished(run_dir: Path, rows: list[Row], status: Row, state: str) -> list
 def _option(parameter: Parameter, given: Any) -> Any:
     """The option that a cell was written from: `1` may have been the text '1', and `True` is no 1."""
     return next((option for option in parameter.options() if str(option) == str(given)), given)
-
-
-def _point(spec: SweepSpec, entry: Row) -> list[float] | None:
-    values = [entry.get(f"metrics.{objective.metric}") for objective in spec.objectives]
-    if any(value is None for value in values):
-        return None
-    signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in spec.objectives]
-    return [sign * float(value) for sign, value in zip(signs, values, strict=True)]  # type: ignore[arg-type]
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

@@ -235,7 +235,7 @@ def objectives(sweep: Sweep) -> Panel | None:
         )
     one, other = sweep.spec.objectives[:2]
     words = [axis(f"{goal.metric} ({goal.direction})") for goal in (one, other)]
-    note = f"Values are those of each configuration's best run by {one.metric}."
+    note = f"Points are the best run by {one.metric} of each configuration; who beats whom is by the mean over seeds."
     note += f" The first two of {len(keys)} objectives." if len(keys) > 2 else ""
     return Panel(figure(traces, xaxis=words[0], yaxis=words[1]), note)
 
