@@ -83,7 +83,8 @@ def _summary(checked: Checked) -> str:
 def _settled(order: Launch, spec: SweepSpec) -> Mode:
     """Online, offline or disabled: asked once, for all trials."""
     try:
-        return settle(order.wandb or get_key(spec.base, "tracking.wandb") or "auto")
+        said = spec.tracking.get("wandb") or get_key(spec.base, "tracking.wandb")
+        return settle(order.wandb or said or "auto")
     except ConfigError as error:
         raise ConfigError("--wandb" if order.wandb else error.key, error.problem) from None
 
