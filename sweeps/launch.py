@@ -23,7 +23,7 @@ from sweeps.engines.local import LocalEngine, place_slots
 from sweeps.live import LiveView
 from sweeps.locks import identity
 from sweeps.results import Row, ranking, rows_of, write_results
-from sweeps.run_folder import check_folder, check_is_its_study, check_same, open_folder
+from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.samplers import exhausted_at, rehearse
 from sweeps.spec import SweepSpec
 from sweeps.storage import without_password
@@ -70,7 +70,6 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
     with open_folder(order.run_dir):
         write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
-        check_is_its_study(order.run_dir, order.url, study)
         return Sweep(checked, order, study).run()
 
 

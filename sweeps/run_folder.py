@@ -11,8 +11,6 @@ from lit_dl.errors import LitError, StorageError
 from sweeps.locks import RunFolderLock
 from sweeps.spec import SweepSpec, check_continues
 from sweeps.spec_file import load_spec
-from sweeps.storage import JOURNAL, without_password
-from sweeps.study import SharedStudy
 
 
 def check_folder(run_dir: Path) -> None:
@@ -41,18 +39,6 @@ def check_same(run_dir: Path, spec: SweepSpec) -> None:
     path = run_dir / "spec.yaml"
     if path.exists():
         check_continues(load_spec(path), spec)
-
-
-def check_is_its_study(run_dir: Path, url: str | None, study: SharedStudy) -> None:
-    """A folder whose study is gone, or kept elsewhere, must not be filled a second time."""
-    folders = run_dir / "trials"
-    count = len(study.trials())
-    if folders.is_dir() and any(int(path.name) >= count for path in folders.iterdir() if path.name.isdigit()):
-        where = without_password(url) if url else run_dir / JOURNAL
-        raise StorageError(
-            f"{run_dir}: must be the folder of the study in {where}, which knows fewer trials; "
-            "give the --storage it began with, or name another --run_dir"
-        )
 
 
 @contextmanager

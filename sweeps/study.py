@@ -24,7 +24,7 @@ from sweeps.locks import identity, is_alive, locked
 from sweeps.samplers import build_pruner, build_sampler, exhausted_at, suggest_one
 from sweeps.space import Values
 from sweeps.spec import SweepSpec
-from sweeps.storage import JOURNAL, open_storage
+from sweeps.storage import JOURNAL, open_storage, without_password
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 MOST_DEATHS = 3
@@ -82,7 +82,8 @@ class SharedStudy:
         create: Make the study, or continue it; otherwise it must be there.
 
     Raises:
-        StorageError: The storage cannot be opened, or holds a study of that name with other directions.
+        StorageError: The storage cannot be opened, holds a study of that name with other directions, or knows fewer
+            trials than the folder.
     """
 
     def __init__(self, run_dir: Path, spec: SweepSpec, url: str | None = None, create: bool = False) -> None:
@@ -99,6 +100,7 @@ class SharedStudy:
         ends_at = exhausted_at(spec)
         self.total = spec.n_trials if ends_at is None else min(spec.n_trials, (ends_at + len(spec.runs)) * spec.seeds)
         if create:
+            self._check_folder(run_dir, url)
             self._enqueue_runs()
         if create and "uid" not in self._study.user_attrs:
             self._study.set_user_attr("uid", uuid4().hex)
@@ -124,6 +126,16 @@ class SharedStudy:
                 f"got {', '.join(directions)}; name another study"
             )
         return study
+
+    def _check_folder(self, run_dir: Path, url: str | None) -> None:
+        """A folder whose study is gone, or kept elsewhere, must not be filled a second time."""
+        folders = run_dir / "trials"
+        count = len(self.trials())
+        if folders.is_dir() and any(int(path.name) >= count for path in folders.iterdir() if path.name.isdigit()):
+            raise StorageError(
+                f"{run_dir}: must be the folder of the study in {without_password(url) if url else run_dir / JOURNAL}, "
+                "which knows fewer trials; give the --storage it began with, or name another --run_dir"
+            )
 
     @property
     def uid(self) -> str:

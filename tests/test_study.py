@@ -186,3 +186,9 @@ def test_an_owner_on_another_machine_is_dead_only_to_who_has_the_folder(tmp_path
     claim.trial.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "started": "1"})
     assert study.reclaim() == []
     assert study.reclaim(hosts=True) == [0]
+
+
+def test_a_folder_with_trials_that_the_study_does_not_know_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trials" / "00000").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"which knows fewer trials; give the --storage it began with"):
+        open_study(tmp_path, resolved_spec(tmp_path, runs={"one": {}}))
