@@ -26,7 +26,7 @@ from lit_dl import Classifier
 from lit_dl.cli import build_run
 from lit_dl.data.idx import ASSETS, read_digits
 from lit_dl.optimizers import OptimizerConfig, build_optimizer
-from lit_dl.run import Place
+from lit_dl.run_result import Place
 
 EPOCHS = 2
 WIDTH = [300, 100]

@@ -27,8 +27,9 @@ from lit_dl.config import (
     split_classes,
 )
 from lit_dl.errors import ConfigError
-from lit_dl.run import Place, Run
+from lit_dl.run import Run
 from lit_dl.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
+from lit_dl.run_result import Place
 
 _TRAINER_DEFAULTS = {
     "max_epochs": 20,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from time import perf_counter
@@ -12,13 +11,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
 from lit_dl.callbacks.run_timing import RunTiming
+from lit_dl.callbacks.timed_checkpoint import TimedCheckpoint
 from lit_dl.classifier import Classifier
 from lit_dl.config import Config, dump_yaml
 from lit_dl.data.mnist import MNISTDataModule
@@ -31,68 +31,10 @@ from lit_dl.run_config import (
     counts_batches,
     validates_every_epoch,
 )
-from lit_dl.tracking import Mode, Tracker, settle
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run leaves its files and what it is called there: beside its config, so that repeating overwrites
-    nothing.
-
-    Args:
-        run_dir: Folder for config.yaml, metrics.csv, checkpoints and wandb.
-        name: Name of the run in W&B.
-        group: W&B group, such as the study.
-        run_id: W&B id. `None`: a new one.
-        wandb: Overrides `tracking.wandb`.
-    """
-
-    run_dir: Path
-    name: str
-    group: str | None = None
-    run_id: str | None = None
-    wandb: Mode | None = None
-
-
-@dataclass
-class RunResult:
-    """What a run left.
-
-    Args:
-        stopped: max_epochs, early_stopping, or stopped (by a callback or a limit).
-        epochs: Completed epochs.
-        best_epoch: The epoch that `checkpoint.monitor` calls best, from 1; the last when there is no monitor.
-        metrics: Of the best epoch; with those on the test set, when it was evaluated.
-        final: Of the last epoch.
-        best_checkpoint: File of the best epoch; `None` when none was kept.
-        parameters: Number of weights and biases.
-        seconds: By part: train, validate, data, checkpoint, tracking, total.
-        peak_memory_bytes: Of the process on CPU, of the tensors on a GPU.
-    """
-
-    stopped: str
-    epochs: int
-    best_epoch: int | None
-    metrics: dict[str, float]
-    final: dict[str, float]
-    best_checkpoint: Path | None
-    parameters: int
-    seconds: dict[str, float]
-    peak_memory_bytes: int
-
+from lit_dl.run_result import Place, RunResult
+from lit_dl.tracking import Tracker, settle
 
 MONITORED = ("train/acc", "train/loss", "val/acc", "val/loss")  # what our own model logs while it trains
-
-
-class TimedCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, with the seconds it took."""
-
-    seconds = 0.0
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        started = perf_counter()
-        super()._save_checkpoint(trainer, filepath)
-        self.seconds += perf_counter() - started
 
 
 class Run:

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 
 from lit_dl.cli import build_run
 from lit_dl.config import Config
-from lit_dl.run import Place, Run, RunResult
+from lit_dl.run import Run
+from lit_dl.run_result import Place, RunResult
 from lit_dl.tracking import Mode
 from sweeps.pruning import ReportAndPrune, StopSwitch, TrialInterrupted
 from sweeps.spec import SweepSpec

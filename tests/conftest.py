@@ -94,7 +94,7 @@ def config(digits_dir: Path) -> Callable[..., Config]:
 def train() -> Callable[..., tuple[Any, Any]]:
     """Runs a config, in `run_dir` or leaving no file; gives the run and its result."""
     from lit_dl.cli import build_run
-    from lit_dl.run import Place
+    from lit_dl.run_result import Place
 
     def run_config(config: Config, run_dir: Path | None = None, **options: Any) -> tuple[Any, Any]:
         run = build_run(config, Place(run_dir, run_dir.name) if run_dir else None, **options)
