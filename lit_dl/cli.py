@@ -26,10 +26,13 @@ from lit_dl.config import (
     shaped,
     split_classes,
 )
+from lit_dl.console import print_result, print_row
+from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
 from lit_dl.run import Run
 from lit_dl.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
 from lit_dl.run_result import Place
+from lit_dl.techniques import TechniqueHelp
 
 _TRAINER_DEFAULTS = {
     "max_epochs": 20,
@@ -76,7 +79,11 @@ class LitCLI(LightningCLI):
         self.more_callbacks, self.on_row = callbacks or [], on_row
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
-        options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
+        options: dict[str, Any] = {
+            "exit_on_error": False,
+            "allow_abbrev": False,
+            "formatter_class": TechniqueHelp,
+        }
         super().__init__(
             module,
             data,
@@ -107,6 +114,8 @@ class LitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The keys of a run beside those of Trainer, module and data."""
         parser.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
+        layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
+        parser.add_argument("--diagnostics", type=bool | None, help=layers)
         parser.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
         parser.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)
         parser.add_class_arguments(TrackingConfig, "tracking", instantiate=False)
@@ -239,12 +248,9 @@ class LitCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Restores the best epoch and says what came out."""
-        result = self.run.close()
-        metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        print(f"{result.stopped} after {result.epochs} epochs, {result.seconds['total']:.1f} s")
-        print(f"best epoch {result.best_epoch}: {metrics}")
-        if result.best_checkpoint:
-            print(f"best checkpoint {result.best_checkpoint}")
+        print_result(self.run.close())
+        if isinstance(self.datamodule, InMemoryDataModule) and (text := self.datamodule.describe(self.model)):
+            print(text)
 
 
 def _without_enums(value: Any) -> Any:
@@ -256,12 +262,6 @@ def _without_enums(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_enums(part) for name, part in value.items()}
     return [_without_enums(part) for part in value] if isinstance(value, list) else value
-
-
-def print_row(row: Row) -> None:
-    """One line an epoch."""
-    metrics = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "elapsed_s"))
-    print(f"epoch {row['epoch']:3d}  {row['elapsed_s']:7.1f} s  {metrics}", flush=True)
 
 
 def parse_config(config: Config) -> Config:

@@ -8,8 +8,9 @@ import warnings
 from pathlib import Path
 
 from lit_dl.cli import LitCLI
-from lit_dl.config import Config, as_json, load_yaml, merge, normal, normal_key, split_classes, unknown_key
+from lit_dl.config import Config, as_json, load_yaml, normal, normal_key, split_classes, unknown_key
 from lit_dl.errors import ConfigError, LitError
+from lit_dl.overlay import CHOICES, merge, overlay
 
 
 def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
@@ -32,6 +33,16 @@ def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
     return config, rest
 
 
+def _choices(words: list[str]) -> Config:
+    """The options that say which keys of the config files still apply: `--model.optimizer.name adam` and its like."""
+    chosen = {}
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option.removeprefix("--") in CHOICES:
+            chosen[option[2:]] = value if equals else after
+    return chosen
+
+
 def command(argv: list[str]) -> None:
     """Runs `lit-dl ARGV`.
 
@@ -42,7 +53,9 @@ def command(argv: list[str]) -> None:
     paths, config = split_classes(config)
     subcommands = LitCLI.subcommands()
     if rest and rest[0] in subcommands and config:
-        LitCLI(paths, config, build=False)  # for errors that name the key and not the whole file
+        complete = LitCLI(paths, config, build=False).complete()  # here, for errors that name the key and not the file
+        if chosen := _choices(rest):
+            config = overlay(split_classes(complete)[1], chosen)
         rest = [rest[0], "--config", as_json(config), *rest[1:]]
     try:
         LitCLI(paths, rest)

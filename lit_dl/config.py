@@ -24,6 +24,7 @@ from lit_dl.errors import ConfigError, suggest, unknown_name
 Config = dict[str, Any]
 
 CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.MNISTDataModule"}
+OUR_MODELS = ("lit_dl.Classifier", "lit_dl.Regressor")
 _FLOAT = (
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
@@ -178,37 +179,6 @@ def get_key(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
-    """A copy of `base` with dotted keys set.
-
-    A `class_path`, or the name of our optimizer, that changes drops what the base had chosen for the old one: the
-    momentum of the base is not handed to Adam. Keys set together with it stay.
-    """
-    result = deepcopy(dict(base))
-    for key in sorted(values, key=lambda key: (not _selects(key), key.count("."))):
-        *path, last = key.split(".")
-        place = result
-        for part in path:
-            if not isinstance(place.get(part), dict):
-                place[part] = {}
-            place = place[part]
-        if _selects(key) and place.get(last) != values[key]:
-            place.clear()
-        place[last] = deepcopy(values[key])
-    return result
-
-
-def _selects(key: str) -> bool:
-    """Whether a key says which class the keys beside it are for."""
-    return key.rpartition(".")[2] == "class_path" or key == "model.optimizer.name"
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
-    """`over` laid on `base`, both in normal form, key by key."""
-    values = {k: v for k, v in leaves(over) if not (v == {} and isinstance(get_key(base, k), Mapping))}
-    return overlay(base, values)
-
-
 def check_keys(config: Mapping[str, Any], known: Iterable[str]) -> None:
     """Refuses keys that no class in use takes.
 
@@ -272,7 +242,8 @@ def shaped(message: str) -> ConfigError:
     if not (key and given and types):
         return ConfigError(key, re.sub(r'^.*?(?:[Kk]ey "[^"]+":|argument --[\w.]+:) ', "", text))
     literals = re.findall(r"typing\.Literal\[(.*?)\]", types.group(1))
-    names = [name.strip().strip("'") for group in literals for name in group.split(",")]
+    names = ["true", "false"] if literals and "bool" in types.group(1) else []
+    names += [name.strip().strip("'") for group in literals for name in group.split(",")]
     value = given.group(1).strip()
     if names and "NoneType" not in types.group(1):
         return unknown_name(key, value, names)

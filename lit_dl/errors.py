@@ -44,8 +44,9 @@ class StorageError(LitError):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'relu'?` for the nearest known name, or an empty text when none is near."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    swapped = [word for word in near if sorted(word) == sorted(name)]  # adma is adam rather than adamax
+    return f"; did you mean {[*swapped, *near][0]!r}?" if near else ""
 
 
 def unknown_name(key: str, name: object, known: Iterable[str]) -> ConfigError:

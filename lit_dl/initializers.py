@@ -1,7 +1,10 @@
 """Weight initializers by name: one table, one builder.
 
-All draw with zero mean; the table gives the variance from the fans of the weight. For a dense layer `fan_in` is the
-number of inputs and `fan_out` the number of units; for a convolution both are multiplied by the kernel's area.
+All draw with zero mean. The scaled ones take their variance from the fans of the weight: for a dense layer `fan_in` is
+the number of inputs and `fan_out` the number of units; for a convolution both are multiplied by the kernel's area.
+
+`*_normal` is the plain normal distribution of the papers and of PyTorch. `*_truncated_normal` is what Keras (and JAX)
+call `*_normal`: cut off at two deviations, and widened so that the variance is the same.
 """
 
 from __future__ import annotations
@@ -16,7 +19,12 @@ from torch import Tensor, nn
 from lit_dl.activations import ACTIVATIONS
 from lit_dl.errors import unknown_name
 
-Variance = Callable[[int, int], float]
+Fill = Callable[[Tensor, torch.Generator], object]
+Draw = Callable[[Tensor, float, torch.Generator], object]
+
+SMALL = 0.01  # the deviation of small_normal
+# Deviation of a standard normal cut off at plus and minus 2: what Keras's VarianceScaling divides by.
+TRUNCATED_DEVIATION = 0.87962566103423978
 
 
 @dataclass(frozen=True)
@@ -24,42 +32,67 @@ class Initializer:
     """One row of the table.
 
     Args:
-        variance: Variance of a weight, from (fan_in, fan_out).
-        uniform: Draw uniformly from plus or minus sqrt(3 variance); otherwise from a normal distribution.
-        source: Where the rule comes from.
+        fill: Fills a weight, (units, inputs) or (channels, inputs, height, width), in place from the generator alone.
+        source: What it draws, and where the rule comes from.
     """
 
-    variance: Variance
-    uniform: bool
+    fill: Fill
     source: str
 
 
-_GLOROT = "Glorot & Bengio 2010, eq. 16: variance 2 / (fan_in + fan_out)"
-_HE = "He et al. 2015 (arXiv 1502.01852), eq. 10: variance 2 / fan_in"
-_LECUN = "LeCun et al. 1998, Efficient BackProp, eq. 16: variance 1 / fan_in"
+def _uniform(weight: Tensor, variance: float, generator: torch.Generator) -> None:
+    bound = math.sqrt(3.0 * variance)
+    weight.uniform_(-bound, bound, generator=generator)
 
 
-def _glorot(fan_in: int, fan_out: int) -> float:
-    return 2.0 / (fan_in + fan_out)
+def _normal(weight: Tensor, variance: float, generator: torch.Generator) -> None:
+    weight.normal_(0.0, math.sqrt(variance), generator=generator)
 
 
-def _he(fan_in: int, fan_out: int) -> float:  # noqa: ARG001 - all rows take both fans
-    return 2.0 / fan_in
+def _truncated_normal(weight: Tensor, variance: float, generator: torch.Generator) -> None:
+    deviation = math.sqrt(variance) / TRUNCATED_DEVIATION
+    nn.init.trunc_normal_(weight, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator)
 
 
-def _lecun(fan_in: int, fan_out: int) -> float:  # noqa: ARG001
-    return 1.0 / fan_in
+_DRAWS: dict[str, Draw] = {"normal": _normal, "uniform": _uniform, "truncated_normal": _truncated_normal}
+_VARIANCES: dict[str, tuple[Callable[[int, int], float], str]] = {
+    "glorot": (
+        lambda fan_in, fan_out: 2.0 / (fan_in + fan_out),
+        "2 / (fan_in + fan_out); Glorot & Bengio 2010, eq. 16",
+    ),
+    "he": (lambda fan_in, _: 2.0 / fan_in, "2 / fan_in; He et al. 2015 (arXiv 1502.01852), eq. 10"),
+    "lecun": (lambda fan_in, _: 1.0 / fan_in, "1 / fan_in; LeCun et al. 1998, Efficient BackProp, eq. 16"),
+}
+
+
+def _scaled(family: str, draw: str) -> Initializer:
+    variance, source = _VARIANCES[family]
+
+    def fill(weight: Tensor, generator: torch.Generator) -> None:
+        fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
+        _DRAWS[draw](weight, variance(fan_in, fan_out), generator)
+
+    return Initializer(fill, f"{draw.replace('_', ' ')}, variance {source}")
+
+
+def _orthogonal(weight: Tensor, generator: torch.Generator) -> None:
+    nn.init.orthogonal_(weight, generator=generator)
 
 
 INITIALIZERS: dict[str, Initializer] = {
-    "glorot_normal": Initializer(_glorot, False, _GLOROT),
-    "glorot_uniform": Initializer(_glorot, True, _GLOROT),
-    "he_normal": Initializer(_he, False, _HE),
-    "he_uniform": Initializer(_he, True, _HE),
-    "lecun_normal": Initializer(_lecun, False, _LECUN),
-    "lecun_uniform": Initializer(_lecun, True, _LECUN),
+    **{f"{family}_{draw}": _scaled(family, draw) for family in _VARIANCES for draw in _DRAWS},
+    "orthogonal": Initializer(
+        _orthogonal, "orthonormal rows or columns, gain 1; Saxe et al. 2014 (arXiv 1312.6120), section 3"
+    ),
+    "small_normal": Initializer(
+        lambda weight, generator: weight.normal_(0.0, SMALL, generator=generator), "sigma 0.01"
+    ),
+    "zeros": Initializer(
+        lambda weight, _: weight.zero_(), "all alike: with any activation the units of a layer stay alike for ever"
+    ),
 }
 
+AUTO = "glorot_uniform for none, tanh, sigmoid and softmax; he_normal for relu and its variants; lecun_normal for selu"
 _AUTO = {"glorot": "glorot_uniform", "he": "he_normal", "lecun": "lecun_normal"}
 
 
@@ -67,8 +100,7 @@ def choose(name: str, activation: str | None) -> str:
     """The initializer that `name` stands for in front of `activation`.
 
     Args:
-        name: A name of the table, or `auto`: Glorot for none, tanh, sigmoid and softmax; He for ReLU and its variants;
-            LeCun for SELU.
+        name: A name of the table, or `auto`, which picks by activation.
         activation: The activation behind the layer; `None` for an output layer.
 
     Raises:
@@ -83,12 +115,5 @@ def choose(name: str, activation: str | None) -> str:
 
 def initialize(weight: Tensor, name: str, generator: torch.Generator) -> None:
     """Fills `weight`, (units, inputs) or (channels, inputs, height, width), in place from the generator alone."""
-    row = INITIALIZERS[name]
-    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
-    variance = row.variance(fan_in, fan_out)
     with torch.no_grad():
-        if row.uniform:
-            bound = math.sqrt(3.0 * variance)
-            weight.uniform_(-bound, bound, generator=generator)
-        else:
-            weight.normal_(0.0, math.sqrt(variance), generator=generator)
+        INITIALIZERS[name].fill(weight, generator)

@@ -1,6 +1,8 @@
-"""Loss and accuracy of an epoch, summed on the device and read once."""
+"""Loss and score of an epoch, summed on the device and read once."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,41 +11,51 @@ _TOGETHER = 16  # batches counted by one call: on CPU the calls of a small batch
 
 
 class EpochMetrics:
-    """Means over the samples of an epoch, whatever the sizes of its batches; nothing is read from the device."""
+    """Means over the samples of an epoch, whatever the sizes of its batches; nothing is read from the device.
 
-    def __init__(self) -> None:
+    Args:
+        score: (outputs (n, ...), targets (n, ...)) -> a scalar summed over the samples, such as correct predictions.
+    """
+
+    def __init__(self, score: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.score = score
         self.clear()
 
     def clear(self) -> None:
         """Forgets everything."""
         self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
         self._loss: Tensor | float = 0.0
-        self._correct: Tensor | int = 0
+        self._score: Tensor | float = 0.0
         self._count = 0
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Counts a batch.
 
         Args:
             loss: Mean over the batch, scalar.
-            logits: (batch, classes).
-            labels: (batch,) int64.
+            outputs: (batch, n).
+            targets: (batch, ...).
         """
-        self._waiting.append((loss.detach() * len(labels), logits.detach(), labels))
-        self._count += len(labels)
+        self._waiting.append((loss.detach() * len(targets), outputs.detach(), targets))
+        self._count += len(targets)
         if len(self._waiting) == _TOGETHER:
             self._settle()
 
     def _settle(self) -> None:
         if self._waiting:
-            losses, logits, labels = zip(*self._waiting, strict=True)
+            losses, outputs, targets = zip(*self._waiting, strict=True)
             self._waiting = []
             losses_sum = torch.stack(losses).sum()
-            self._loss = self._loss + (losses_sum if losses_sum.device.type == "mps" else losses_sum.double())
-            self._correct = self._correct + (torch.cat(logits).argmax(1) == torch.cat(labels)).sum()
+            self._loss = self._loss + _precise(losses_sum)
+            self._score = self._score + _precise(self.score(torch.cat(outputs), torch.cat(targets)))
 
     def sums(self) -> Tensor:
-        """Loss summed over samples, correct predictions, samples: (3,), to be added up over ranks."""
+        """Loss and score summed over samples, and samples: (3,), to be added up over ranks."""
         self._settle()
-        parts = [torch.as_tensor(part) for part in (self._loss, self._correct)]
+        parts = [torch.as_tensor(part) for part in (self._loss, self._score)]
         return torch.stack([*(part.to(parts[0]) for part in parts), torch.as_tensor(self._count).to(parts[0])])
+
+
+def _precise(value: Tensor) -> Tensor:
+    """As float64, where the device has it."""
+    return value.float() if value.device.type == "mps" else value.double()

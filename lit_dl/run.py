@@ -17,13 +17,14 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
+from lit_dl.callbacks.layer_health import LayerHealth
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.callbacks.timed_checkpoint import TimedCheckpoint
-from lit_dl.classifier import Classifier
 from lit_dl.config import Config, dump_yaml
-from lit_dl.data.mnist import MNISTDataModule
+from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError, never_logged, under
 from lit_dl.files import write_text
+from lit_dl.learning_curve import save_learning_curve
 from lit_dl.run_config import (
     CheckpointConfig,
     EarlyStoppingConfig,
@@ -32,9 +33,8 @@ from lit_dl.run_config import (
     validates_every_epoch,
 )
 from lit_dl.run_result import Place, RunResult
+from lit_dl.supervised import SupervisedModule
 from lit_dl.tracking import Tracker, settle
-
-MONITORED = ("train/acc", "train/loss", "val/acc", "val/loss")  # what our own model logs while it trains
 
 
 class Run:
@@ -67,11 +67,12 @@ class Run:
         self.module, self.data, self.config, self.place = module, data, config, place
         self.stopping = EarlyStoppingConfig(**config.get("early_stopping", {}))
         self.keeping = CheckpointConfig(**config.get("checkpoint", {}))
-        default = "val/loss" if isinstance(module, Classifier) else None
-        if type(module) is Classifier:  # a subclass may log more
+        default = "val/loss" if isinstance(module, SupervisedModule) else None
+        if isinstance(module, SupervisedModule):
             for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
-                if metric is not None and metric not in MONITORED:
-                    raise never_logged(f"{key}.monitor", metric, MONITORED)
+                # a subclass of the user's may log more
+                if is_ours(type(module)) and metric is not None and metric not in module.logged():
+                    raise never_logged(f"{key}.monitor", metric, module.logged())
         self.monitor = self.keeping.monitor or default
         self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
         self.timing = RunTiming()
@@ -79,7 +80,10 @@ class Run:
         self.last = self._checkpoint("last", None) if place and (self.keeping.last or not self.monitor) else None
         self.early_stopping = self._early_stopping(default)
         keeping = [callback for callback in (self.checkpoint, self.last) if callback is not None]
-        ours = [EpochSeeds(), self.timing, self.early_stopping, *keeping, self.table, *(callbacks or [])]
+        wanted = config.get("diagnostics")
+        wanted = isinstance(module, SupervisedModule) if wanted is None else wanted
+        health = LayerHealth(place.run_dir / "diagnostics.csv" if place else None) if wanted else None
+        ours = [EpochSeeds(), self.timing, health, self.early_stopping, *keeping, self.table, *(callbacks or [])]
         self.trainer = self._trainer(dict(trainer), [callback for callback in ours if callback is not None])
         self.tracker: Tracker | None = None
         self.is_open = False
@@ -118,14 +122,12 @@ class Run:
         if self.checkpoint is not None and validates_every_epoch(arguments):
             self.checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
         module = self.module
-        if isinstance(module, Classifier) and arguments.get("gradient_clip_val"):
+        if isinstance(module, SupervisedModule) and arguments.get("gradient_clip_val"):
             module.fused = False  # with mixed precision torch's fused steps refuse clipped gradients
             if str(arguments.get("precision")) in ("16", "16-mixed"):
-                module.automatic_optimization, module.steps_per_execution = (
-                    True,
-                    1,
-                )  # Lightning unscales before it clips
-        if isinstance(module, Classifier) and not module.automatic_optimization:
+                # Lightning unscales before it clips
+                module.automatic_optimization, module.steps_per_execution = True, 1
+        if isinstance(module, SupervisedModule) and not module.automatic_optimization:
             # The Trainer takes these only with automatic optimization; the module's own step does them.
             module.gradient_clip_val = arguments.pop("gradient_clip_val", None)
             module.gradient_clip_algorithm = arguments.pop("gradient_clip_algorithm", None)
@@ -148,14 +150,16 @@ class Run:
                 the optimizer does not take, W&B online without a key.
             DataError: A file that cannot be used.
         """
-        if isinstance(self.data, MNISTDataModule):
+        if isinstance(self.data, InMemoryDataModule):
             with under("data"):
+                self.data.prepare_data()
                 self.data.setup("fit")
-        if isinstance(self.module, Classifier):
+        if isinstance(self.module, SupervisedModule):
+            self.module.check_training(self.trainer.max_epochs)
             with under("model.optimizer"):
                 self.module.configure_optimizers()
-            if isinstance(self.data, MNISTDataModule):
-                self.module.check_shape(self.data.shape)
+            if isinstance(self.data, InMemoryDataModule):
+                self.module.check_data(self.data)
         if self.place is not None:
             settle(self.place.wandb or TrackingConfig(**self.config.get("tracking", {})).wandb)
 
@@ -193,6 +197,9 @@ class Run:
             summary: More for the summary of the W&B run.
         """
         result = self._result()
+        if self.place is not None and self.trainer.is_global_zero:
+            best = result.best_epoch if self.monitor else None
+            save_learning_curve(self.place.run_dir / "learning_curve_plot.png", self.table.rows, best)
         try:
             if not failed:
                 result.best_checkpoint = self._restore_best()
@@ -281,6 +288,11 @@ class Run:
             return "early_stopping"
         limit = self.trainer.max_epochs
         return "max_epochs" if limit is not None and self.trainer.current_epoch >= limit else "stopped"
+
+
+def is_ours(module: type[LightningModule]) -> bool:
+    """Whether a module is one of this package, so that what it logs is known."""
+    return issubclass(module, SupervisedModule) and module.__module__.startswith("lit_dl.")
 
 
 def metrics_of(row: Row | None) -> dict[str, float]:

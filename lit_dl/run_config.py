@@ -65,7 +65,8 @@ def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
 
 
 def counts_batches(trainer: Mapping[str, Any]) -> bool:
-    """Whether an argument of the Trainer counts training batches, which must then come one by one."""
+    """Whether an argument of the Trainer counts training batches, or takes a share of them: they must come one by one
+    then."""
     limits = [trainer.get(name) for name in ("limit_train_batches", "val_check_interval", "overfit_batches")]
-    whole = any(isinstance(limit, int) and limit > 0 for limit in limits)
-    return whole or trainer.get("max_steps", -1) > 0 or bool(trainer.get("fast_dev_run"))
+    some = any(limit and not (isinstance(limit, float) and limit == 1.0) for limit in limits)
+    return some or trainer.get("max_steps", -1) > 0 or bool(trainer.get("fast_dev_run"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,12 +19,11 @@ from dataclasses import dataclass, replace
 from time import sleep
 from typing import Any
 
-from lit_dl.config import CLASS_GROUPS, Config, class_paths, get_key, merge, normal, normal_key, overlay
+from lit_dl.config import OUR_MODELS, Config, class_paths, get_key, normal, normal_key
 from lit_dl.errors import ConfigError, never_logged
+from lit_dl.overlay import merge, overlay
 from sweeps.space import Parameter, Space
 from sweeps.spec import SweepSpec
-
-OURS = CLASS_GROUPS["model"]
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,19 @@ def _place(parameter: Parameter, key: str) -> str:
 
 def _check_metrics_of_ours(spec: SweepSpec) -> None:
     """What our own model logs is known without a step."""
-    if class_paths(spec.base)[0] != OURS or "model.class_path" in {key for p in spec.space for key in p.targets()}:
+    path = class_paths(spec.base)[0]
+    if path not in OUR_MODELS or "model.class_path" in {key for p in spec.space for key in p.targets()}:
         return
-    from lit_dl.run import MONITORED
+    import lit_dl
 
+    logged = getattr(lit_dl, path.rpartition(".")[2]).logged()
     for objective in spec.objectives:
-        if objective.metric not in MONITORED:
-            raise never_logged("objective.metric", objective.metric, MONITORED)
+        if objective.metric not in logged:
+            raise never_logged("objective.metric", objective.metric, logged)
+    for key, quantity, _ in spec.quantities():
+        like = re.sub(r"^test\w*/", "val/", quantity.metric)  # a run may log more, but not of these
+        if like.startswith(("train/", "val/")) and like not in logged:
+            raise never_logged(f"{key}.metric", quantity.metric, logged)
 
 
 def _completed(base: Config) -> Config:
@@ -196,7 +202,7 @@ def _try_config(spec: SweepSpec, config: Config) -> None:
     from lit_dl.cli import build_run, parse_config
 
     _check_trainer(config)
-    if spec.check == "parse" or class_paths(config)[0] != OURS:
+    if spec.check == "parse" or class_paths(config)[0] not in OUR_MODELS:
         parse_config(config)
     else:
         build_run(config).check()
@@ -244,6 +250,7 @@ def _check_step(spec: SweepSpec, config: Config) -> list[str]:
     metrics = sorted(name for name, value in run.trainer.callback_metrics.items() if value.numel() == 1)
     watched = [("objective.metric", objective.metric) for objective in spec.objectives]
     watched += [(f"{group}.monitor", get_key(config, f"{group}.monitor")) for group in ("early_stopping", "checkpoint")]
+    watched += [(f"{key}.metric", quantity.metric) for key, quantity, _ in spec.quantities() if quantity.has_epochs]
     for key, metric in watched:
         if metric not in metrics:
             raise never_logged(key, metric, metrics)

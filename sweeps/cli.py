@@ -104,10 +104,15 @@ def best(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write report.html: ranking, history, curves, importances; one file that needs no network."""
+    """Write report.html: ranking, history, curves, importances; and print published figures and claims beside ours."""
+    from sweeps.live import open_console
+    from sweeps.report.contents import read_sweep
     from sweeps.report.html import write_report
+    from sweeps.report.published_tables import print_compared
 
-    print(f"report {write_report(Path(args.run_dir), Path(args.output) if args.output else None)}")
+    path = write_report(Path(args.run_dir), Path(args.output) if args.output else None)
+    print_compared(read_sweep(Path(args.run_dir)), open_console())
+    print(f"report {path}")
     return 0
 
 

@@ -11,11 +11,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.report.contents import read_sweep
+from sweeps.report.published_tables import print_compared
 from sweeps.results import Row, counted, ranking
 from sweeps.spec import SweepSpec
 
 _MOST_ROWS = 12
 _STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
+
+
+def open_console() -> Console:
+    """Standard output: a terminal, or a file or a CI log, which wraps nothing."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140
+    return console
 
 
 class LiveView:
@@ -28,9 +38,7 @@ class LiveView:
     def __init__(self, spec: SweepSpec) -> None:
         self.spec = spec
         self.metric = spec.objectives[0].metric
-        self.console = Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = 140  # a file or a CI log wraps nothing
+        self.console = open_console()
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         self._told: set[int] = set()
         self._first = True
@@ -83,6 +91,8 @@ class LiveView:
         """The result, and what to do with it."""
         if status["best"]:
             self.console.print(ranking_table(rows, self.spec))
+        if status["best"] and (self.spec.published or self.spec.claims):
+            print_compared(read_sweep(run_dir), self.console)
         self.say(f"{status['state']} after {status['elapsed_s']} s: {counted(status)}")
         if status["best"]:
             number = status["best"]["number"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from lit_dl.config import Config, dump_yaml, get_key, leaves, merge, overlay
+from lit_dl.config import Config, dump_yaml, get_key, leaves
 from lit_dl.errors import ConfigError
+from lit_dl.overlay import merge, overlay
+from sweeps.published import Claim, PublishedTable, Quantity
 from sweeps.space import Space, Values
 
 DIRECTIONS = ("minimize", "maximize")
@@ -21,6 +23,8 @@ MAY_CHANGE = (
     "max_failures",
     "check",
     "evaluate_test",
+    "published",
+    "claims",
 )
 
 
@@ -69,6 +73,8 @@ class SweepSpec:
         timeout: Seconds after which no trial goes on; `None`: no limit.
         max_failures: Failed trials in a row that end the sweep.
         tracking: Laid on `tracking` of the base.
+        published: Published figures of `runs`, which reports set beside ours.
+        claims: What is claimed of `runs`, which reports judge.
     """
 
     name: str
@@ -86,6 +92,8 @@ class SweepSpec:
     timeout: float | None = None
     max_failures: int = 5
     tracking: Values = field(default_factory=dict)
+    published: list[PublishedTable] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     @property
     def max_epochs(self) -> int:
@@ -120,6 +128,11 @@ class SweepSpec:
             keys.update(parameter.keys(parameter.stored(value)) if parameter else {name: value})
         return keys
 
+    def quantities(self) -> list[tuple[str, Quantity, list[str]]]:
+        """What published figures and claims are about: the key of each, its quantity, and the runs it names."""
+        found = [(f"published[{i}]", table.quantity, [*table.values]) for i, table in enumerate(self.published)]
+        return found + [(f"claims[{i}]", c.quantity, [*c.first, *c.second]) for i, c in enumerate(self.claims)]
+
     def dump(self) -> str:
         """The resolved spec as YAML, which `load_spec` takes again."""
         values: Config = {
@@ -134,6 +147,8 @@ class SweepSpec:
             "pruner": _plugin_values(self.pruner),
         }
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name in MAY_CHANGE and f.name not in values}
+        rest |= {"published": [table.dump() for table in self.published]}
+        rest |= {"claims": [claim.dump() for claim in self.claims]}
         return dump_yaml({**values, **rest})
 
 

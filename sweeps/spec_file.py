@@ -9,8 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lit_dl.config import Config, leaves, load_yaml, normal, normal_key, overlay
+from lit_dl.config import Config, leaves, load_yaml, normal, normal_key
 from lit_dl.errors import ConfigError, suggest, unknown_name
+from lit_dl.overlay import overlay
+from sweeps.published_file import check_readable, parse_claims, parse_published
 from sweeps.space import Parameter, Space, Values
 from sweeps.space_file import parse_space
 from sweeps.spec import CHECKS, DIRECTIONS, EVALUATIONS, Objective, Plugin, SweepSpec
@@ -66,11 +68,14 @@ def parse_spec(
         timeout=None if given.get("timeout") is None else parse_duration(given["timeout"], "timeout"),
         max_failures=_whole(given.get("max_failures", 5), "max_failures", 1),
         tracking=_mapping(_or_empty(given.get("tracking")), "tracking"),
+        published=parse_published(given.get("published"), runs),
+        claims=parse_claims(given.get("claims"), runs),
     )
     if spec.pruner is not None and len(spec.objectives) > 1:
         raise ConfigError(
             "pruner", f"does not go with {len(spec.objectives)} objectives (Optuna prunes by one); leave it out"
         )
+    check_readable(spec)
     return spec
 
 

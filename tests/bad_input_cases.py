@@ -405,8 +405,8 @@ CHOICES = [
     Case("list_rejected", f"{_WIDTH}: ", ("[8, 0]",), space={_WIDTH: _choices([8, 8], [8, 0])}),
     Case("range_rejected", "model.network.dropout: ", ("[0, 1)", "1.0", "space.model.network.dropout"),
          space={"model.network.dropout": _range(0, 1)}),
-    Case("depth_range_rejected", "model.network.depth: ", ("1 or more", "got 0"),
-         space={"model.network.depth": _range(0, 3)}),
+    Case("depth_range_rejected", "model.network.depth: ", ("0 or more", "got -1"),
+         space={"model.network.depth": _range(-1, 3)}),
     Case("batch_range_rejected", "data.batch_size: ", ("at most", "48", "got 100"),
          space={"data.batch_size": _range(8, 100)}),
     Case("conditional_rejected", "model.optimizer.momentum: ", ("[0, 1)", "1.5"), space={**_MOMENTUM,
@@ -490,14 +490,14 @@ OBJECTIVES = [
 ]
 
 VALUES = [
-    Case("depth_zero", "model.network.depth: ", ("1 or more", "got 0"), base={"model.network.depth": 0},
+    Case("depth_negative", "model.network.depth: ", ("0 or more", "got -2"), base={"model.network.depth": -2},
          silent_about="space."),
-    Case("depth_negative", "model.network.depth: ", ("1 or more", "got -2"), base={"model.network.depth": -2}),
     Case("depth_not_width", "model.network.depth: ", ("[8, 8]", "got 3"),
          base={"model.network.depth": 3, _WIDTH: [8, 8]}),
     Case("width_zero", f"{_WIDTH}: ", ("1 or more", "got 0"), base={_WIDTH: 0}),
     Case("width_list_zero", f"{_WIDTH}: ", ("1 or more", "[8, 0]"), base={_WIDTH: [8, 0]}),
-    Case("width_list_empty", f"{_WIDTH}: ", ("1 or more", "[]"), base={_WIDTH: []}),
+    Case("width_list_empty", "model.network.depth: ", ("width=[]", "got 2"),
+         base={_WIDTH: [], "model.network.depth": 2}),
     Case("dropout_one", "model.network.dropout: ", ("[0, 1)", "got 1.0"), base={"model.network.dropout": 1}),
     Case("dropout_negative", "model.network.dropout: ", ("[0, 1)", "-0.1"), base={"model.network.dropout": -0.1}),
     Case("dropout_nan", "model.network.dropout: ", ("[0, 1)", "nan"), base={"model.network.dropout": float("nan")}),
@@ -506,9 +506,9 @@ VALUES = [
     Case("initializer", "model.network.initializer: ", ("'he_norml'", "'he_normal'"),
          base={"model.network.initializer": "he_norml"}),
     Case("loss", "model.loss: ", ("'hing'", "'hinge'"), base={"model.loss": "hing"}),
-    Case("classes_zero", "model.network.classes: ", ("1 or more", "got 0"), base={"model.network.classes": 0}),
-    Case("classes_too_few", "base: ", ("first batch", "IndexError"), base={"model.network.classes": 2},
-         spec={"check": "step"}),
+    Case("outputs_zero", "model.network.outputs: ", ("1 or more", "got 0"), base={"model.network.outputs": 0}),
+    Case("outputs_too_few", "model.network.outputs: ", ("10 or more", "10 classes", "got 2"),
+         base={"model.network.outputs": 2}),
     Case("input_shape_short", "model.network.input_shape: ", ("[8, 8]",), base={"model.network.input_shape": [8, 8]}),
     Case("input_shape_not_the_datas", "model.network.input_shape: ", ("[1, 28, 28]", "[1, 8, 8]"),
          base={"model.network.input_shape": [1, 28, 28]}, spec={"check": "step"}),
@@ -719,6 +719,162 @@ STORAGES = [
          args=("--storage", "sqlite:///none/study.db", "--run_dir", "a/b/c")),
 ]
 
+_TWO = {"a": {}, "b": {"model.network.width": 4}}
+_FIGURES = {"metric": "train/acc", "tolerance": 0.01, "values": {"a": 0.9}}
+_CLAIM = {"claim": "a is better", "better": "a", "worse": "b", "metric": "val/acc"}
+_ALIKE = {"claim": "the same", "same": ["a", "b"], "within": 0.01, "metric": "val/acc"}
+
+
+def _published(name: str, starts: str, says: tuple[str, ...], table: Any = None, **more: Any) -> Case:
+    """One wrong thing in a table of published figures."""
+    changed = {key: value for key, value in {**_FIGURES, **more}.items() if value is not DROP}
+    return Case(name, starts, says, spec={"runs": _TWO, "published": [changed] if table is None else table})
+
+
+def _claim(name: str, starts: str, says: tuple[str, ...], given: dict[str, Any], **more: Any) -> Case:
+    """One wrong thing in a claim."""
+    changed = {key: value for key, value in {**given, **more}.items() if value is not DROP}
+    return Case(name, starts, says, spec={"runs": _TWO, "claims": [_CLAIM, changed]})
+
+
+PUBLISHED = [
+    _published("no_list", "published: ", ("list", "got 5"), table=5),
+    _published("no_mapping", "published[0]: ", ("mapping", "'a'"), table=["a"]),
+    _published("unknown_key", "published[0].tolerence: ", ("no such key", "'tolerance'"), tolerence=0.1),
+    _published("unknown_key_of_one", "published.speed: ", ("no such key", "tolerance, values"),
+               table={**_FIGURES, "speed": 1}),
+    Case("unknown_run", "published[0].values.run_22: ", ("'run_22'", "run_1, run_2", "did you mean 'run_2'?"),
+         spec={"runs": {"run_1": {}, "run_2": {"model.network.width": 4}},
+               "published": [{**_FIGURES, "values": {"run_1": 0.8, "run_22": 0.9}}]}),
+    _published("no_metric", "published[0].metric: ", ("must be given",), metric=DROP),
+    _published("no_tolerance", "published[0].tolerance: ", ("must be given",), tolerance=DROP),
+    _published("no_values", "published[0].values: ", ("must be given",), values=DROP),
+    _published("values_empty", "published[0].values: ", ("at least one", "{}"), values={}),
+    _published("values_list", "published[0].values: ", ("mapping", "[0.9]"), values=[0.9]),
+    _published("value_text", "published[0].values.a: ", ("finite number", "'high'"), values={"a": "high"}),
+    _published("value_not_finite", "published[0].values.a: ", ("finite number", "nan"), values={"a": float("nan")}),
+    _published("metric_number", "published[0].metric: ", ("metric", "got 3"), metric=3),
+    _published("metric_never_logged", "published[0].metric: ", ("'train/ac'", "never logged", "'train/acc'"),
+               metric="train/ac"),
+    _published("at_name", "published[0].at: ", ("last, best", "'lats'"), at="lats"),
+    _published("at_zero", "published[0].at: ", ("from 1", "got 0"), at=0),
+    _published("at_half", "published[0].at: ", ("from 1", "got 1.5"), at=1.5),
+    _published("at_true", "published[0].at: ", ("from 1", "got True"), at=True),
+    _published("at_after_the_last", "published[0].at: ", ("a, which has 2", "got 3"), at=3),
+    _published("tolerance_negative", "published[0].tolerance: ", ("0 or more", "got -0.1"), tolerance=-0.1),
+    _published("tolerance_text", "published[0].tolerance: ", ("finite number", "'small'"), tolerance="small"),
+    _published("title_number", "published[0].title: ", ("text", "got 5"), title=5),
+    _published("source_list", "published[0].source: ", ("text", "['a']"), source=["a"]),
+    _published("test_of_the_best", "published[0].metric: ", ("evaluate_test: all", "test/acc", "got best"),
+               metric="test/acc"),
+    Case("without_runs", "runs: ", ("must be given", "published[0].values.a"), spec={"published": [_FIGURES]}),
+    Case("claims_no_list", "claims: ", ("list", "'better'"), spec={"runs": _TWO, "claims": _CLAIM}),
+    _claim("claim_unknown_key", "claims[1].beter: ", ("no such key", "'better'"), _CLAIM, beter="a"),
+    _claim("claim_unknown_run", "claims[1].worse: ", ("'c'", "a, b"), _CLAIM, worse="c"),
+    _claim("claim_unknown_run_in_list", "claims[1].better[1]: ", ("'c'", "a, b"), _CLAIM, better=["a", "c"]),
+    _claim("claim_run_number", "claims[1].better: ", ("3", "a, b"), _CLAIM, better=3),
+    _claim("claim_no_run", "claims[1].better: ", ("at least one",), _CLAIM, better=[]),
+    _claim("claim_twice", "claims[1].better: ", ("twice",), _CLAIM, better=["a", "a"]),
+    _claim("claim_against_itself", "claims[1].worse: ", ("other runs than better",), _CLAIM, worse=["b", "a"]),
+    _claim("claim_no_text", "claims[1].claim: ", ("must be given",), _CLAIM, claim=DROP),
+    _claim("claim_no_worse", "claims[1].worse: ", ("must be given",), _CLAIM, worse=DROP),
+    _claim("claim_of_nothing", "claims[1]: ", ("better and worse", "same and within"), _CLAIM, worse=DROP, better=DROP),
+    _claim("claim_both", "claims[1].better: ", ("does not go with same",), _ALIKE, better="a", worse="b"),
+    _claim("claim_direction_of_same", "claims[1].direction: ", ("does not go with same",), _ALIKE,
+           direction="maximize"),
+    _claim("claim_direction", "claims[1].direction: ", ("'up'", "minimize, maximize"), _CLAIM, direction="up"),
+    _claim("claim_never_logged", "claims[1].metric: ", ("'val/accuracy'", "never logged", "'val/acc'"), _CLAIM,
+           metric="val/accuracy"),
+    _claim("same_no_margin", "claims[1].within: ", ("must be given",), _ALIKE, within=DROP),
+    _claim("same_negative_margin", "claims[1].within: ", ("0 or more", "got -1"), _ALIKE, within=-1),
+    _claim("same_of_one", "claims[1].same: ", ("two names", "['a']"), _ALIKE, same=["a"]),
+]
+
+_LINE = {"model.class_path": "lit_dl.Regressor", "model.network.input_shape": [1], "model.network.outputs": 1,
+         "data.class_path": "lit_dl.LinearRegressionDataModule", "data.data_dir": DROP, "data.dataset": DROP}
+_LINE_SPEC = {"objective": {"metric": "val/rmse", "direction": "minimize"}}
+
+# Keys that mean nothing together, set at one level: what the error starts with, and what it names.
+TOGETHER: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
+    "momentum_of_adam": ({"model.optimizer.name": "adam", "model.optimizer.momentum": 0.9},
+                         "model.optimizer.momentum", ("0.9", "name='adam'")),
+    "beta1_of_sgd": ({"model.optimizer.name": "sgd", "model.optimizer.beta1": 0.8},
+                     "model.optimizer.beta1", ("0.8", "name='sgd'")),
+    "softmax_into_cross_entropy": ({"model.loss": "cross_entropy", "model.network.output_activation": "softmax"},
+                                   "model.network.output_activation", ("'softmax'", "loss='cross_entropy'", "linear")),
+    "sigmoid_into_binary_cross_entropy":
+        ({"model.loss": "binary_cross_entropy", "model.network.output_activation": "sigmoid"},
+         "model.network.output_activation", ("'sigmoid'", "loss='binary_cross_entropy'", "mse")),
+    "smoothing_of_hinge": ({"model.loss": "hinge", "model.label_smoothing": 0.1}, "model.label_smoothing",
+                           ("0.1", "loss='hinge'", "cross_entropy")),
+    "delta_of_mse": ({"model.loss": "mse", "model.delta": 2.0}, "model.delta", ("2.0", "loss='mse'", "huber")),
+    "slope_of_relu": ({_ACTIVATION: "relu", "model.network.negative_slope": 0.2}, "model.network.negative_slope",
+                      ("0.2", "activation='relu'", "leaky_relu, prelu")),
+    "pieces_of_relu": ({_ACTIVATION: "relu", "model.network.pieces": 3}, "model.network.pieces",
+                       ("3", "activation='relu'", "maxout")),
+    "eps_without_norm": ({"model.network.norm": "none", "model.network.norm_eps": 0.01}, "model.network.norm_eps",
+                         ("0.01", "norm='none'", "before or after")),
+    "momentum_of_layer_norm": ({"model.network.norm": "before", "model.network.norm_type": "layer",
+                                "model.network.norm_momentum": 0.2}, "model.network.norm_momentum",
+                               ("0.2", "norm_type='layer'")),
+    "one_output_of_cross_entropy": ({"model.loss": "cross_entropy", "model.network.outputs": 1},
+                                    "model.network.outputs", ("2 or more", "loss='cross_entropy'", "got 1")),
+    "ten_outputs_of_perceptron": ({"model.loss": "perceptron", "model.network.outputs": 10},
+                                  "model.network.outputs", ("1", "loss='perceptron'", "got 10")),
+    "one_output_of_softmax": ({"model.loss": "mse", "model.network.output_activation": "softmax",
+                               "model.network.outputs": 1}, "model.network.outputs",
+                              ("2 or more", "output_activation='softmax'", "got 1")),
+    "decay_of_cosine": ({"model.schedule.name": "cosine", "model.schedule.decay_rate": 0.5},
+                        "model.schedule.decay_rate", ("0.5", "name='cosine'", "final")),
+    "steps_of_exponential": ({"model.schedule.name": "exponential", "model.schedule.step_epochs": 3},
+                             "model.schedule.step_epochs", ("3", "name='exponential'", "decay_rate")),
+    "warm_up_of_all_epochs": ({"model.schedule.warmup_epochs": 2, "trainer.max_epochs": 2},
+                              "model.schedule.warmup_epochs", ("less than trainer.max_epochs=2", "got 2.0")),
+    "cnn_of_numbers": ({"model.network.kind": "cnn", "model.network.input_shape": [2]}, "model.network.input_shape",
+                       ("channels, height and width", "kind='cnn'", "[2]")),
+    "even_clothes": ({"data.dataset": "fashion_mnist", "data.target": "even"}, "data.target",
+                     ("class", "dataset is fashion_mnist", "mnist")),
+}
+
+
+def _together(name: str) -> list[Case]:
+    """The keys in the base, each as the only choice of a parameter, as a preset, and as a run."""
+    keys, starts, says = TOGETHER[name]
+    free = {_LR: DROP, _ACTIVATION: DROP, _WIDTH: _choices(8)}
+    first = next(iter(keys))
+    return [
+        Case(f"{name}_in_base", f"{starts}: ", says, base=keys, space=free),
+        Case(f"{name}_in_space", f"{starts}: ", says, space={**free, **{key: _choices(keys[key]) for key in keys}}),
+        Case(f"{name}_when", f"{starts}: ", says,
+             space={**free, first: _choices(keys[first]),
+                    **{key: _choices(keys[key], when={first: [keys[first]]}) for key in keys if key != first}}),
+        Case(f"{name}_in_preset", f"{starts}: ", (*says, "space.both"),
+             space={**free, "both": {"presets": {"nothing": {}, "bad": keys}}}),
+        Case(f"{name}_in_runs", f"{starts}: ", (*says, "runs.bad"), space=free, spec={"runs": {"bad": keys}}),
+    ]
+
+
+COMBINATIONS = [
+    *(case for name in TOGETHER for case in _together(name)),
+    Case("cross_entropy_of_regressor", "model.loss: ", ("'cross_entropy'", "Regressor", "mse"),
+         base={**_LINE, "model.loss": "cross_entropy"}, spec=_LINE_SPEC),
+    Case("classifier_of_values", "model.class_path: ", ("Regressor", "LinearRegressionDataModule", "got Classifier"),
+         base={**_LINE, "model.class_path": "lit_dl.Classifier", "model.loss": "mse"},
+         spec={"objective": {"metric": "val/loss", "direction": "minimize"}}),
+    Case("regressor_of_classes", "model.class_path: ", ("Classifier", "MNISTDataModule", "got Regressor"),
+         base={"model.class_path": "lit_dl.Regressor"}, spec=_LINE_SPEC),
+    Case("accuracy_of_regressor", "objective.metric: ", ("'val/acc'", "never logged", "val/rmse"), base=_LINE),
+    Case("two_outputs_of_one_value", "model.network.outputs: ", ("1", "got 2"), spec=_LINE_SPEC,
+         base={**_LINE, "model.network.outputs": 2}),
+    Case("slope_when_of_both", "model.network.negative_slope: ", ("0.1", "activation='relu'", "space."),
+         space={_ACTIVATION: _choices("leaky_relu", "relu"),
+                "model.network.negative_slope": _range(0.1, 0.3, when={_ACTIVATION: ["leaky_relu", "relu"]})}),
+    Case("warm_up_range", "model.schedule.warmup_epochs: ", ("less than trainer.max_epochs=2", "got 3.0"),
+         space={"model.schedule.warmup_epochs": _range(0, 3)}),
+    Case("epochs_below_warm_up", "model.schedule.warmup_epochs: ", ("less than trainer.max_epochs=1", "got 1.5"),
+         base={"model.schedule.warmup_epochs": 1.5}, space={"trainer.max_epochs": _range(1, 3)}),
+]
+
 TABLE = {
     "files": FILES,
     "unknown_keys": UNKNOWN_KEYS,
@@ -736,6 +892,8 @@ TABLE = {
     "command_line": COMMAND_LINE,
     "folders": FOLDERS,
     "storages": STORAGES,
+    "published": PUBLISHED,
+    "combinations": COMBINATIONS,
 }
 
 # Inputs that look like bad ones and are not; each with `--dry_run`.
@@ -771,6 +929,52 @@ GOOD = [
          spec={"check": "step"}),
     Case("switched_off", "checked sweep: ", base={"early_stopping.patience": None, "model.network.depth": None}),
     Case("seed_of_base", "checked sweep: ", base={"seed_everything": 7}, spec={"seeds": 2}),
+    Case("published_and_claims", "checked sweep: ", spec={"runs": _TWO, "published": _FIGURES,
+         "claims": [_CLAIM, _ALIKE, {**_CLAIM, "better": ["a"], "metric": "epochs", "at": 9, "direction": "minimize"},
+                    {**_CLAIM, "metric": "gradient_ratio"}]}),
+    Case("published_test", "checked sweep: ", spec={"runs": _TWO, "evaluate_test": "all",
+         "published": [{**_FIGURES, "metric": "test/loss", "at": "best"}]}),
+]
+
+# Keys of the base that do not apply to what the space or a run chooses: dropped, and no error.
+INHERITED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "momentum": ({"model.optimizer.name": "momentum", "model.optimizer.momentum": 0.5},
+                 {"model.optimizer.name": "adam"}),
+    "slope": ({_ACTIVATION: "leaky_relu", "model.network.negative_slope": 0.2}, {_ACTIVATION: "relu"}),
+    "pieces": ({_ACTIVATION: "maxout", "model.network.pieces": 3}, {_ACTIVATION: "tanh"}),
+    "norm": ({"model.network.norm": "before", "model.network.norm_eps": 0.1, "model.network.norm_momentum": 0.5},
+             {"model.network.norm": "none"}),
+    "norm_momentum": ({"model.network.norm": "before", "model.network.norm_momentum": 0.5},
+                      {"model.network.norm_type": "layer"}),
+    "label_smoothing": ({"model.label_smoothing": 0.1}, {"model.loss": "hinge"}),
+    "delta": ({"model.loss": "huber", "model.delta": 0.5}, {"model.loss": "mse"}),
+    "sigmoid": ({"model.loss": "mse", "model.network.output_activation": "sigmoid"}, {"model.loss": "cross_entropy"}),
+    "log_softmax": ({"model.loss": "nll", "model.network.output_activation": "log_softmax"}, {"model.loss": "mse"}),
+    "decay_rate": ({"model.schedule.name": "inverse_time", "model.schedule.decay_rate": 2.0},
+                   {"model.schedule.name": "cosine"}),
+}
+
+
+def _inherited(name: str) -> list[Case]:
+    base, chosen = INHERITED[name]
+    free = {_LR: DROP, _ACTIVATION: DROP, _WIDTH: _choices(8)}
+    return [
+        Case(f"inherited_{name}_in_space", "checked sweep: ", base=base,
+             space={**free, **{key: _choices(value) for key, value in chosen.items()}}),
+        Case(f"inherited_{name}_in_runs", "checked sweep: ", base=base, space=free, spec={"runs": {"a": chosen}}),
+    ]
+
+
+GOOD += [
+    *(case for name in INHERITED for case in _inherited(name)),
+    Case("linear_model", "checked sweep: ", base={"model.network.width": []}),
+    Case("linear_regression", "checked sweep: ", base=_LINE, spec=_LINE_SPEC),
+    Case("slope_when", "checked sweep: ",
+         space={_ACTIVATION: _choices("leaky_relu", "relu"),
+                "model.network.negative_slope": _range(0.1, 0.3, when={_ACTIVATION: ["leaky_relu"]})}),
+    Case("bounds", "checked sweep: ",
+         space={"model.network.dropout": _range(0, 0.9), "model.network.depth": _range(0, 3),
+         "model.regularization.max_norm": _choices(None, 3.0), "model.network.bias": _choices(True, False, "auto")}),
 ]
 
 SWEEPS_COMMANDS = [
@@ -804,8 +1008,8 @@ LIT_DL_COMMANDS = [
     Command("no_subcommand", "", "", ("fit", "validate")),
     Command("type", "fit --config given/base.yaml --data.batch_size fifty", "data.batch_size: ", ("int", "fifty")),
     Command("no_value", "fit --config given/base.yaml --trainer.max_epochs", "trainer.max_epochs: ", ()),
-    Command("value", "fit --config given/base.yaml --model.network.depth 0", "model.network.depth: ",
-         ("1 or more", "got 0")),
+    Command("value", "fit --config given/base.yaml --model.network.depth -1", "model.network.depth: ",
+            ("0 or more", "got -1")),
     Command("dropout", "fit --config given/base.yaml --model.network.dropout=1", "model.network.dropout: ",
          ("[0, 1)", "got 1.0")),
     Command("batch_size", "fit --config given/base.yaml --data.batch_size 49", "data.batch_size: ",
@@ -846,4 +1050,82 @@ LIT_DL_COMMANDS = [
             ("online", "key")),
     Command("predict_run_dir", "predict --config given/base.yaml --run_dir /proc/nope", "run_dir: ", ("/proc/nope",)),
     Command("one_dash", "fit --config given/base.yaml -model 3", "", ("-model",)),
+]
+
+# Names of every table, each mistyped, with the nearest.
+NAMES: dict[str, tuple[str, str]] = {
+    "model.network.activation": ("leaky_rel", "leaky_relu"),
+    "model.network.initializer": ("he_truncated", "he_truncated_normal"),
+    "model.network.norm": ("befor", "before"),
+    "model.network.norm_type": ("layr", "layer"),
+    "model.network.output_activation": ("log_softmx", "log_softmax"),
+    "model.loss": ("huberr", "huber"),
+    "model.optimizer.name": ("adagard", "adagrad"),
+    "model.schedule.name": ("cosin", "cosine"),
+    "model.regularization.form": ("texbook", "textbook"),
+    "model.defaults": ("keras3", "keras"),
+    "data.dataset": ("fashion_mnits", "fashion_mnist"),
+    "data.target": ("evn", "even"),
+}
+# Values out of their range: (keys that make it apply, key, values, what must hold).
+OUT_OF_RANGE: list[tuple[dict[str, str], str, tuple[str, ...], str]] = [
+    ({_ACTIVATION: "leaky_relu"}, "model.network.negative_slope", ("-0.1", "1.0", "nan"), "in [0, 1)"),
+    ({_ACTIVATION: "maxout"}, "model.network.pieces", ("1", "0"), "2 or more"),
+    ({}, "model.network.dropout", ("1.0", "-0.1"), "in [0, 1)"),
+    ({}, "model.network.input_dropout", ("1.0", "-0.1"), "in [0, 1)"),
+    ({}, "model.network.noise", ("-0.1", "inf"), "0 or more"),
+    ({}, "model.network.input_noise", ("-0.1", "nan"), "0 or more"),
+    ({}, "model.network.outputs", ("0",), "1 or more"),
+    ({"model.network.norm": "before"}, "model.network.norm_momentum", ("0.0", "2.0"), "in (0, 1]"),
+    ({"model.network.norm": "before"}, "model.network.norm_eps", ("0.0", "-0.1"), "above 0"),
+    ({}, "model.label_smoothing", ("1.0", "-0.1"), "in [0, 1)"),
+    ({"model.loss": "huber"}, "model.delta", ("0.0", "-1.0", "inf"), "above 0"),
+    ({}, "model.regularization.l1", ("-1.0", "nan"), "0 or more"),
+    ({}, "model.regularization.l2", ("-1.0",), "0 or more"),
+    ({}, "model.regularization.activity_l1", ("-1.0",), "0 or more"),
+    ({}, "model.regularization.activity_l2", ("-1.0",), "0 or more"),
+    ({}, "model.regularization.max_norm", ("0.0", "-1.0", "nan"), "above 0"),
+    ({"model.optimizer.name": "momentum"}, "model.optimizer.momentum", ("1.0", "-0.1"), "in [0, 1)"),
+    ({"model.optimizer.name": "adadelta"}, "model.optimizer.rho", ("1.0",), "in [0, 1)"),
+    ({}, "model.optimizer.beta1", ("1.0",), "in [0, 1)"),
+    ({}, "model.optimizer.beta2", ("-0.1",), "in [0, 1)"),
+    ({}, "model.optimizer.eps", ("0.0",), "above 0"),
+    ({}, "model.optimizer.weight_decay", ("-1.0",), "0 or more"),
+    ({"model.optimizer.name": "adagrad"}, "model.optimizer.initial_accumulator_value", ("-1.0",), "0 or more"),
+    ({"model.optimizer.name": "nadam"}, "model.optimizer.momentum_decay", ("-1.0",), "0 or more"),
+    ({}, "model.schedule.warmup_epochs", ("-1.0", "nan"), "0 or more"),
+    ({}, "model.schedule.warmup_epochs", ("2.0", "7.5"), "less than trainer.max_epochs=2"),
+    ({"model.schedule.name": "inverse_time"}, "model.schedule.decay_rate", ("0.0", "-1.0"), "above 0"),
+    ({"model.schedule.name": "exponential"}, "model.schedule.decay_rate", ("1.5",), "at most 1"),
+    ({"model.schedule.name": "inverse_sqrt"}, "model.schedule.factor", ("0.0",), "above 0"),
+    ({"model.schedule.name": "plateau"}, "model.schedule.factor", ("1.0",), "below 1"),
+    ({"model.schedule.name": "plateau"}, "model.schedule.patience", ("-1",), "0 or more"),
+    ({"model.schedule.name": "staircase"}, "model.schedule.step_epochs", ("0",), "1 or more"),
+    ({"model.schedule.name": "cosine"}, "model.schedule.final", ("-0.1", "1.5"), "in [0, 1]"),
+]
+
+
+def _yaml(number: str) -> str:
+    return {"nan": ".nan", "inf": ".inf"}.get(number, number)
+
+
+_FIT = "fit --config given/base.yaml"
+LIT_DL_COMMANDS += [
+    *(Command(f"name_of_{key}", f"{_FIT} --{key} {typo}", f"{key}: {typo!r} is not one of ", (f"mean {nearest!r}?",))
+      for key, (typo, nearest) in NAMES.items()),
+    *(Command(f"{key}_{value}", " ".join([_FIT, *(f"--{k}={v}" for k, v in keys.items()), f"--{key}={_yaml(value)}"]),
+              f"{key}: must be ", (need, f"got {value}"))
+      for keys, key, values, need in OUT_OF_RANGE for value in values),
+    Command("gate", "fit --data lit_dl.LogicGateDataModule --data.gate xr", "data.gate: 'xr' is not one of ",
+            ("did you mean 'xor'?",)),
+    Command("bias", f"{_FIT} --model.network.bias maybe", "model.network.bias: ", ("'maybe'", "true, false, auto")),
+    Command("momentum_of_adam", f"{_FIT} --model.optimizer.momentum 0.9", "model.optimizer.momentum: ",
+            ("0.9", "name='adam'", "lr, beta1, beta2, eps, weight_decay")),
+    Command("endless_cosine", f"{_FIT} --model.schedule.name cosine --trainer.max_epochs -1", "model.schedule.name: ",
+            ("'cosine'", "trainer.max_epochs=-1")),
+    Command("values_for_a_classifier", "fit --data lit_dl.LinearRegressionDataModule --model.loss mse"
+            " --model.network.outputs 1 --model.network.input_shape [1]", "model.class_path: ",
+            ("lit_dl.Regressor", "data.class_path=LinearRegressionDataModule", "got Classifier")),
+    Command("classes_for_a_regressor", f"{_FIT} --model lit_dl.Regressor --model.network.input_shape [1,8,8]",
+            "model.class_path: ", ("lit_dl.Classifier", "data.class_path=MNISTDataModule", "got Regressor")),
 ]

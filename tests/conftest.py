@@ -73,10 +73,10 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config(digits_dir: Path) -> Callable[..., Config]:
     """Makes a small run config; keyword arguments overlay it by dotted key, with `__` for a dot."""
-    from lit_dl.config import overlay
+    from lit_dl.overlay import overlay
 
     def make(**values: Any) -> Config:
         base = {

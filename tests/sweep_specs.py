@@ -37,7 +37,7 @@ def tiny_data(folder: Path, train: int = 240, test: int = 60) -> Path:
 def tiny_spec(folder: Path, **changes: Any) -> dict[str, Any]:
     """A spec as a mapping, over `tiny_data`."""
     base = {
-        "model": {"network": {"input_shape": [1, 8, 8], "classes": 2, "width": 8}, "optimizer": {"name": "adam"}},
+        "model": {"network": {"input_shape": [1, 8, 8], "outputs": 2, "width": 8}, "optimizer": {"name": "adam"}},
         "data": {"data_dir": str(tiny_data(folder / "data")), "dataset": "idx", "batch_size": 20, "validation": 40},
         "trainer": {"max_epochs": 3, "accelerator": "cpu"},
     }

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -314,19 +313,17 @@ def test_lit_dl_refuses(
     assert after == before
 
 
-def _run(world: World, *argv: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    """`sweeps` in a process of its own, and the seconds it took."""
-    began = monotonic()
+def _run(world: World, *argv: str) -> subprocess.CompletedProcess[str]:
+    """`sweeps` in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(world.data)}
     command = [sys.executable, "-m", "sweeps", *argv]
-    done = subprocess.run(command, cwd=world.folder, env=environment, capture_output=True, text=True, timeout=100)
-    return done, monotonic() - began
+    return subprocess.run(command, cwd=world.folder, env=environment, capture_output=True, text=True, timeout=100)
 
 
 def test_process_refuses_a_typo(world: World) -> None:
     world.write(Case("typo", "", space={"model.network.widht": {"low": 4, "high": 8}}))
     before = world.files()
-    done, _ = _run(world, "launch", SWEEP)
+    done = _run(world, "launch", SWEEP)
     _check_line(done.stderr, "space.model.network.widht: ", ("no such key", "did you mean 'model.network.width'?"))
     assert (done.returncode, done.stdout) == (2, "")
     assert world.files() == before
@@ -335,7 +332,7 @@ def test_process_refuses_a_typo(world: World) -> None:
 def test_process_refuses_a_folder_in_use(world: World) -> None:
     with used_folder(world.folder, world.resolved):
         before = world.files()
-        done, _ = _run(world, "launch", SWEEP)
+        done = _run(world, "launch", SWEEP)
         after = world.files()
     _check_line(done.stderr, f"{RUN_DIR}: ", ("in use", f"process {os.getpid()} on "))
     assert (done.returncode, done.stdout) == (2, "")
@@ -348,17 +345,16 @@ def test_process_refuses_a_storage_that_does_not_answer(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"postgresql+psycopg://me:secret@127.0.0.1:{server.getsockname()[1]}/db"
         before = world.files()
-        done, seconds = _run(world, "launch", SWEEP, "--storage", url)
+        done = _run(world, "launch", SWEEP, "--storage", url)
     _check_line(done.stderr, f"storage {url.replace('secret', '***')}: ", ("does not answer within",))
     assert done.returncode == 2
     assert world.files() == before
-    assert seconds < 15
 
 
 def test_process_refuses_other_directions(world: World) -> None:
     with other_directions(world.folder, world.resolved):
         before = world.files()
-        done, _ = _run(world, "launch", SWEEP, "--storage", "sqlite:///studies.db")
+        done = _run(world, "launch", SWEEP, "--storage", "sqlite:///studies.db")
         after = world.files()
     _check_line(done.stderr, "study 'sweep': ", ("minimize", "maximize"))
     assert done.returncode == 2
@@ -368,6 +364,6 @@ def test_process_refuses_other_directions(world: World) -> None:
 def test_checking_a_run_on_two_devices_does_not_start_the_command_again(world: World) -> None:
     """Lightning's launcher of several devices runs the command line of this process once more for each."""
     world.write(Case("two_devices", "", base={"trainer.devices": 2}, spec={"check": "step"}))
-    done, _ = _run(world, "launch", SWEEP, "--dry_run")
+    done = _run(world, "launch", SWEEP, "--dry_run")
     assert done.stdout == ""
     _check_line(done.stderr, "trainer.devices: ", ("1 or auto", "got 2"))

@@ -16,7 +16,9 @@ from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.epoch_table import best_row, csv_text
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.callbacks.run_timing import RunTiming
+from lit_dl.network import NetworkConfig
 from lit_dl.randomness import seed_epoch
+from lit_dl.regressor import Regressor
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -166,10 +168,19 @@ def test_a_run_sets_the_generators_at_the_start_of_its_epochs(config: MakeConfig
 # Predictions
 
 
-def predictions(path: Path, batches: list[Any]) -> None:
+def predictions(path: Path, batches: list[Any], module: LightningModule | None = None) -> None:
     trainer: Any = SimpleNamespace(is_global_zero=True)
-    module: LightningModule = LightningModule()
-    PredictionTable(path).write_on_epoch_end(trainer, module, batches, [])
+    PredictionTable(path).write_on_epoch_end(trainer, module or LightningModule(), batches, [])
+
+
+def test_values_of_a_regressor_are_written_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    module = Regressor(network=NetworkConfig(depth=0, input_shape=[1], outputs=2))
+    predictions(path, [torch.tensor([[1.5, -0.1234567]]), torch.tensor([[0.0, 2.0]])], module)
+    assert list(csv.DictReader(path.read_text().splitlines())) == [
+        {"sample": "0", "value_1": "1.5", "value_2": "-0.123457"},
+        {"sample": "1", "value_1": "0.0", "value_2": "2.0"},
+    ]
 
 
 def test_one_row_a_sample_over_all_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,14 @@
-"""The module against a training loop written by hand, and `steps_per_execution: 10` against 1."""
+"""The module against a training loop written by hand; its metrics, predictions, checkpoints and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -44,7 +46,18 @@ OPTIMIZER: dict[str, Config] = {
 EXTRAS: dict[str, Config] = {
     "l1": {"model.regularization.l1": 0.003},
     "l2": {"model.regularization.l2": 0.01},
+    "textbook": {
+        "model.regularization.form": "textbook",
+        "model.regularization.l1": 0.03,
+        "model.regularization.l2": 0.3,
+    },
+    "activity": {"model.regularization.activity_l1": 0.002, "model.regularization.activity_l2": 0.01},
     "max norm": {"model.regularization.max_norm": 0.5},
+    "schedule": {
+        "model.schedule.name": "exponential",
+        "model.schedule.decay_rate": 0.5,
+        "model.schedule.warmup_epochs": 0.5,
+    },
     "clip by norm": {"trainer.gradient_clip_val": 0.3},
     "clip by value": {"trainer.gradient_clip_val": 0.02, "trainer.gradient_clip_algorithm": "value"},
     "accumulation": {"trainer.accumulate_grad_batches": 5},
@@ -67,11 +80,11 @@ EPOCHS, BATCH = 2, 20
 
 
 def case(config: MakeConfig, name: str, extra: Config, steps: int) -> Config:
-    from lit_dl.config import overlay
+    from lit_dl.overlay import overlay
 
     values = {f"model.optimizer.{key}": value for key, value in OPTIMIZER[name].items()}
     settings = {"model.optimizer.name": name, "model.steps_per_execution": steps, "trainer.max_epochs": EPOCHS}
-    return overlay(config(), {**settings, **values, **extra})
+    return overlay(config(diagnostics=False), {**settings, **values, **extra})
 
 
 def trained(config: Config) -> tuple[nn.Module, list[dict[str, float]]]:
@@ -79,7 +92,9 @@ def trained(config: Config) -> tuple[nn.Module, list[dict[str, float]]]:
     run = build_run(config)
     run.open()
     run.fit()
-    return run.module.network, [{k: v for k, v in row.items() if k != "elapsed_s"} for row in run.table.rows]
+    return run.module.network, [
+        {k: v for k, v in row.items() if k not in ("elapsed_s", "lr")} for row in run.table.rows
+    ]
 
 
 class ByHand:
@@ -102,9 +117,9 @@ class ByHand:
         every = self.extra.get("trainer.accumulate_grad_batches", 1)
         for count, rows in enumerate(batches, start=1):
             loss = self.measured(self.images[rows], self.labels[rows])
-            (self.penalized(loss) / every).backward()
+            (self.penalized(loss, self.images[rows]) / every).backward()
             if count % every == 0 or count == len(batches):
-                self.step()
+                self.step((number - 1) * len(batches) + count - 1)
         figures = {
             "epoch": number,
             "train/acc": float(self.accuracy.compute()),
@@ -123,13 +138,23 @@ class ByHand:
         self.accuracy.update(logits.detach(), labels)
         return loss
 
-    def penalized(self, loss: Tensor) -> Tensor:
+    def penalized(self, loss: Tensor, images: Tensor) -> Tensor:
+        given = {key.removeprefix("model.regularization."): value for key, value in self.extra.items()}
+        l1, l2 = given.get("l1", 0), given.get("l2", 0)
+        if given.get("form") == "textbook":
+            l1, l2 = l1 / len(images), l2 / (2 * len(images))
         for kernel in self.kernels:
-            loss = loss + self.extra.get("model.regularization.l1", 0) * kernel.abs().sum()
-            loss = loss + self.extra.get("model.regularization.l2", 0) * (kernel * kernel).sum()
+            loss = loss + l1 * kernel.abs().sum() + l2 * (kernel * kernel).sum()
+        if "activity_l1" in given:
+            hidden = F.relu(F.linear(images.flatten(1), *self.network.hidden_1.linear.parameters()))
+            activity = given["activity_l1"] * hidden.abs() + given["activity_l2"] * hidden * hidden
+            loss = loss + activity.sum(1).mean()
         return loss
 
-    def step(self) -> None:
+    def step(self, number: int) -> None:
+        if "model.schedule.name" in self.extra:  # six steps of warm-up, then halved with every twelve
+            factor = number / 6 if number < 6 else 0.5 ** (1 + (number - 6) // 12)
+            self.optimizer.param_groups[0]["lr"] = OPTIMIZER["sgd"]["lr"] * factor
         limit = self.extra.get("trainer.gradient_clip_val")
         if limit and self.extra.get("trainer.gradient_clip_algorithm") == "value":
             nn.utils.clip_grad_value_(self.network.parameters(), limit)
@@ -158,18 +183,9 @@ def test_training_equals_a_loop_written_by_hand(
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(("name", "extra"), CASES)
-def test_steps_per_execution_changes_no_digit(config: MakeConfig, name: str, extra: Config) -> None:
-    one, several, many = (trained(case(config, name, extra, steps)) for steps in (1, 3, 10))
-    for network, rows in (several, many):
-        assert rows == one[1]
-        for ours, theirs in zip(network.state_dict().values(), one[0].state_dict().values(), strict=True):
-            assert torch.equal(ours, theirs)
-
-
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_every_extra_changes_the_training(config: MakeConfig, extra: str) -> None:
-    """Otherwise the two tests above would say nothing about it."""
+    """Otherwise the test above would say nothing about it."""
     plain, changed = (trained(case(config, "sgd", values, 10)) for values in ({}, EXTRAS[extra]))
     assert plain[1] != changed[1]
 
@@ -182,100 +198,148 @@ def test_validating_within_an_epoch_leaves_the_training_figures_whole(config: Ma
         assert [row[name] for row in within] == [row[name] for row in at_end]
 
 
-def test_the_loss_of_the_config_is_the_loss_of_the_training(config: MakeConfig) -> None:
-    (row,) = trained(config(model__loss="hinge", trainer__max_epochs=1))[1]
-    module = build_run(config(model__loss="hinge")).module
-    assert module.loss is F.multi_margin_loss
-    assert row["train/loss"] < 1.1 < trained(config(trainer__max_epochs=1))[1][0]["train/loss"]
+# Metrics and predictions of every kind of output
 
 
-def test_predictions_are_class_probabilities(config: MakeConfig) -> None:
-    module = build_run(config()).module.eval()
-    images = torch.rand(6, 1, 8, 8)
-    logits = module(images).detach()
-    shares = module.predict_step((images, torch.zeros(6)), 0).detach()
-    torch.testing.assert_close(shares, logits.exp() / logits.exp().sum(1, keepdim=True))
+def softmax(z: np.ndarray) -> np.ndarray:
+    return np.exp(z) / np.exp(z).sum(1, keepdims=True)
 
 
-# Seeds
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
 
 
-def weights(module: nn.Module) -> Tensor:
-    return torch.cat([value.flatten() for value in module.state_dict().values()])
+def log_loss(p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return -np.where(t == 1, np.log(p), np.log(1 - p))
 
 
-def test_initial_weights_come_from_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(1)
-    first = weights(Classifier(seed=3))
-    torch.manual_seed(2)
-    assert torch.equal(weights(Classifier(seed=3)), first)
-    assert not torch.equal(weights(Classifier(seed=4)), first)
-    monkeypatch.setenv("PL_GLOBAL_SEED", "3")
-    assert torch.equal(weights(Classifier()), first)
+def margin(z: np.ndarray, t: np.ndarray) -> np.ndarray:
+    right = (z * t).sum(1, keepdims=True)
+    return (np.maximum(0, 1 - right + z) * (1 - t)).sum(1) / z.shape[1]
 
 
-# Checkpoints
+def squared(z: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return (z - t) ** 2
 
 
-def plain(value: object) -> bool:
-    if isinstance(value, dict):
-        return type(value) is dict and all(type(key) is str and plain(item) for key, item in value.items())
-    if isinstance(value, list):
-        return all(plain(item) for item in value)
-    return value is None or type(value) in (str, int, float, bool)
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def test_hyperparameters_in_a_checkpoint_are_plain_and_complete(
-    config: MakeConfig, train: Callable[..., Any], tmp_path: Path
+@dataclass(frozen=True)
+class Kind:
+    """What is expected of a loss on such outputs.
+
+    Args:
+        loss: The loss.
+        outputs: Number of outputs; 1: the digit is even, or not.
+        activation: The output activation asked for.
+        from_linear: What the module gives, from what its linear output layer gives.
+        measure: From (what the module gives, targets as one-hot or 0 and 1) to losses, of which the mean is taken.
+        probability: From what the module gives to probabilities of the classes, or of class 1.
+        above: Where a single output begins to mean class 1.
+    """
+
+    loss: str
+    outputs: int
+    activation: str | None
+    measure: Measure
+    probability: Callable[[np.ndarray], np.ndarray]
+    from_linear: Callable[[np.ndarray], np.ndarray] = lambda z: z
+    above: float = 0.5
+
+
+KINDS = [
+    Kind("cross_entropy", 10, None, lambda z, t: -np.log((softmax(z) * t).sum(1)), softmax),
+    Kind("cross_entropy", 10, "linear", lambda z, t: -np.log((softmax(z) * t).sum(1)), softmax),
+    Kind("nll", 10, None, lambda z, t: -(z * t).sum(1), np.exp, lambda z: np.log(softmax(z))),
+    Kind("binary_cross_entropy", 10, None, lambda z, t: log_loss(sigmoid(z), t), softmax),
+    Kind("binary_cross_entropy", 1, None, lambda z, t: log_loss(sigmoid(z), t), sigmoid, above=0.0),
+    Kind("hinge", 10, None, margin, softmax),
+    Kind("perceptron", 1, None, lambda z, t: np.abs(z) * ((z > 0) != t), sigmoid, above=0.0),
+    Kind("mse", 1, None, squared, lambda z: np.clip(z, 0, 1)),
+    Kind("mse", 1, "sigmoid", squared, lambda p: p, sigmoid),
+    Kind("mse", 10, "sigmoid", squared, lambda p: p, sigmoid),
+    Kind("mse", 10, "softmax", squared, lambda p: p, softmax),
+    Kind("mae", 10, "softmax", lambda p, t: np.abs(p - t), lambda p: p, softmax),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.loss} {kind.outputs} {kind.activation}")
+def test_loss_accuracy_and_predictions_of_every_kind_of_output(
+    config: MakeConfig, digits_dir: Path, kind: Kind
 ) -> None:
-    _, result = train(config(model__network__width=[7], seed_everything=5), tmp_path / "run")
-    saved = torch.load(result.best_checkpoint, weights_only=True)
-    values = saved["hyper_parameters"]
-    assert plain(values)
-    assert set(values) == {"network", "optimizer", "regularization", "loss", "steps_per_execution", "seed"}
-    assert (values["network"]["width"], values["optimizer"]["name"], values["seed"]) == ([7], "sgd", 5)
-
-
-@pytest.mark.parametrize("kind", ["mlp", "cnn"])
-def test_a_checkpoint_loads_in_plain_python(
-    config: MakeConfig, train: Callable[..., Any], tmp_path: Path, kind: str
-) -> None:
-    settings = config(model__network__kind=kind, model__network__norm="after")
-    settings["model"]["optimizer"] = {"class_path": "torch.optim.RAdam", "init_args": {"lr": 0.01}}
-    run, result = train(settings, tmp_path / "run")
-    loaded = Classifier.load_from_checkpoint(result.best_checkpoint, weights_only=True).eval()
-    images = torch.rand(5, 1, 8, 8)
+    settings = config(
+        model__loss=kind.loss,
+        model__network__outputs=kind.outputs,
+        model__network__output_activation=kind.activation,
+        data__target="even" if kind.outputs == 1 else "class",
+    )
+    run = build_run(settings)
+    run.check()
+    run.open()
+    run.fit()
+    images, labels = read_digits(digits_dir, "train", False)
+    inputs, labels = images[:23].float() / 255, labels[:23].numpy()
+    module = run.module.eval()
     with torch.no_grad():
-        assert torch.equal(loaded(images), run.module.eval()(images))
-    assert loaded.optimizer_config == run.module.optimizer_config
-    assert loaded.network_config == run.module.network_config
+        outputs = module(inputs).double().numpy()
+        linear = nn.Sequential(*[part for name, part in module.network.named_children() if name != "output_activation"])
+        before = linear(inputs).double().numpy()
+        predicted = module.predict_step((inputs, torch.zeros(23)), 0).double().numpy()
+    np.testing.assert_allclose(outputs, kind.from_linear(before), rtol=1e-5)
+
+    if kind.outputs == 1:
+        classes, targets = (labels % 2 == 0).astype(int), (labels % 2 == 0)[:, None].astype(float)
+        decided = (outputs[:, 0] > kind.above).astype(int)
+        shares = np.hstack([1 - kind.probability(outputs), kind.probability(outputs)])
+    else:
+        classes, targets = labels, np.eye(10)[labels]
+        decided = outputs.argmax(1)
+        shares = kind.probability(outputs)
+    row = run.table.rows[-1]
+    assert row["val/loss"] == pytest.approx(np.mean(kind.measure(outputs, targets)), rel=1e-5)
+    assert row["val/acc"] == pytest.approx(np.mean(decided == classes))
+    np.testing.assert_allclose(predicted, shares, rtol=1e-5, atol=1e-6)
+    assert (predicted.argmax(1) == decided).all()
+    assert 0 < np.mean(decided == decided[0]) < 1  # more than one class among them
 
 
-# Construction
+def test_predictions_from_values_are_shares_that_rank_the_classes_alike() -> None:
+    """Of a linear output with mse, where values lie beside [0, 1]."""
+    module = Classifier({"depth": 0, "input_shape": [3], "outputs": 3}, loss="mse")
+    with torch.no_grad():
+        module.network.output.weight.copy_(torch.eye(3))
+    inputs = torch.tensor([[1.1, 1.3, 0.0], [-0.5, -0.2, -0.9], [0.1, 0.0, 0.9], [0.0, 0.0, 0.0]])
+    with torch.no_grad():
+        shares = module.predict_step((inputs, torch.zeros(4)), 0)
+    expected = [[1.1 / 2.4, 1.3 / 2.4, 0], [0.4 / 1.1, 0.7 / 1.1, 0], [0.1, 0, 0.9], [0, 0, 0]]
+    torch.testing.assert_close(shares, torch.tensor(expected))
+    assert torch.equal(shares.argmax(1), module.classes(inputs))
 
 
-def test_groups_may_be_dicts_or_dataclasses() -> None:
-    from lit_dl import NetworkConfig, OptimizerConfig
-
-    one = Classifier(NetworkConfig(width=[3]), OptimizerConfig("sgd", lr=0.1), seed=0)
-    other = Classifier({"width": [3]}, {"name": "sgd", "lr": 0.1}, seed=0)
-    assert one.hparams == other.hparams
-    assert torch.equal(weights(one), weights(other))
+def test_two_outputs_may_tell_even_from_odd(config: MakeConfig) -> None:
+    _, rows = trained(config(model__network__outputs=2, data__target="even", trainer__max_epochs=4))
+    assert rows[-1]["train/acc"] > 0.6
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"network": {"depth": 0}}, "network.depth: must be 1 or more; got 0"),
-        ({"network": {"dept": 2}}, "network: 'dept' is not one of kind, depth, "),
-        ({"optimizer": {"lr": -1.0}}, "optimizer.lr: must be above 0 and finite; got -1.0"),
-        ({"optimizer": {"class_path": "torch.nn.Linear"}}, "optimizer.name: 'torch.nn.Linear' is not a torch.optim"),
-        ({"regularization": {"l1": -1.0}}, "regularization.l1: must be 0 or more; got -1.0"),
-        ({"loss": "mse"}, "loss: 'mse' is not one of cross_entropy, hinge"),
-        ({"steps_per_execution": 0}, "steps_per_execution: must be 1 or more; got 0"),
-    ],
-)
-def test_what_cannot_be_built_is_refused_by_key(values: Config, message: str) -> None:
+@pytest.mark.parametrize(("target", "outputs", "need"), [("class", 9, "10 or more"), ("class", 1, "10 or more")])
+def test_classes_need_their_outputs(config: MakeConfig, target: str, outputs: int, need: str) -> None:
+    loss = "mse" if outputs == 1 else "cross_entropy"
+    settings = config(model__network__outputs=outputs, model__loss=loss, data__target=target)
     with pytest.raises(ConfigError) as caught:
-        Classifier(**values)
-    assert str(caught.value).startswith(message)
+        build_run(settings).check()
+    assert str(caught.value) == f"model.network.outputs: must be {need} for 10 classes; got {outputs}"
+
+
+def test_values_need_a_regressor() -> None:
+    settings = {
+        "model": {"network": {"input_shape": [1], "outputs": 1}, "loss": "mse"},
+        "data": {"class_path": "lit_dl.LinearRegressionDataModule"},
+        "trainer": {"accelerator": "cpu"},
+    }
+    with pytest.raises(ConfigError) as caught:
+        build_run(settings).check()
+    assert str(caught.value) == (
+        "model.class_path: must be a lit_dl.Regressor for the values of data.class_path=LinearRegressionDataModule; "
+        "got Classifier"
+    )

@@ -17,10 +17,8 @@ from lit_dl.config import (
     leaves,
     lightning_form,
     load_yaml,
-    merge,
     normal,
     normal_key,
-    overlay,
     parse_yaml,
     shaped,
 )
@@ -197,66 +195,6 @@ def test_leaves_and_get_key() -> None:
     assert get_key(config, "a.c.d") == [1, {"e": 2}]
     assert get_key(config, "a.x.y") is None
     assert get_key(config, "a.b.c") is None
-
-
-BASE = {"model": {"network": {"depth": 2}, "optimizer": {"name": "momentum", "lr": 0.1, "momentum": 0.9}}}
-
-
-@pytest.mark.parametrize(
-    ("values", "optimizer"),
-    [
-        ({"model.optimizer.lr": 0.2}, {"name": "momentum", "lr": 0.2, "momentum": 0.9}),
-        ({"model.optimizer.name": "momentum"}, {"name": "momentum", "lr": 0.1, "momentum": 0.9}),
-        ({"model.optimizer.name": "adam"}, {"name": "adam"}),
-        ({"model.optimizer.name": "adam", "model.optimizer.lr": 0.3}, {"name": "adam", "lr": 0.3}),
-        ({"model.optimizer.lr": 0.3, "model.optimizer.name": "adam"}, {"name": "adam", "lr": 0.3}),
-    ],
-    ids=["another value", "the same name", "another name", "name first", "name last"],
-)
-def test_another_name_drops_what_belonged_to_the_old_one(values: dict[str, Any], optimizer: dict[str, Any]) -> None:
-    result = overlay(BASE, values)
-    assert result["model"]["optimizer"] == optimizer
-    assert result["model"]["network"] == {"depth": 2}
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_class_and_the_names_inside_it_are_set_together_in_any_order(order: int) -> None:
-    values = [("model.class_path", "mine.Net"), ("model.optimizer.name", "sgd"), ("model.hidden", 3)]
-    base = {"model": {"class_path": "other.Net", "width": 7}}
-    assert overlay(base, dict(values[::order])) == {
-        "model": {"class_path": "mine.Net", "optimizer": {"name": "sgd"}, "hidden": 3}
-    }
-
-
-def test_an_argument_called_name_of_a_foreign_class_selects_nothing() -> None:
-    base = {"model": {"class_path": "mine.Backbone", "name": "resnet18", "lr": 0.1}}
-    assert overlay(base, {"model.name": "resnet34"})["model"] == {
-        "class_path": "mine.Backbone",
-        "name": "resnet34",
-        "lr": 0.1,
-    }
-
-
-def test_overlay_makes_missing_groups_and_changes_neither_argument() -> None:
-    value = [1]
-    base = {"a": {"b": 1}, "c": 3}
-    result = overlay(base, {"a.x.y": value, "c.d": 4})
-    assert result == {"a": {"b": 1, "x": {"y": [1]}}, "c": {"d": 4}}
-    result["a"]["x"]["y"].append(2)
-    result["a"]["b"] = 5
-    assert (base, value) == ({"a": {"b": 1}, "c": 3}, [1])
-
-
-def test_merge_goes_key_by_key() -> None:
-    over = {"model": {"optimizer": {"lr": 0.5}, "loss": "hinge"}, "trainer": {"max_epochs": 1}}
-    merged = merge(BASE, over)
-    assert merged["model"]["optimizer"] == {"name": "momentum", "lr": 0.5, "momentum": 0.9}
-    assert merged["model"]["network"] == {"depth": 2}
-    assert (merged["model"]["loss"], merged["trainer"]) == ("hinge", {"max_epochs": 1})
-
-
-def test_merging_an_empty_group_takes_nothing_away() -> None:
-    assert merge(BASE, {"model": {}}) == BASE
 
 
 # Errors that teach

@@ -56,7 +56,7 @@ def test_fit_fills_the_run_folder_and_says_what_came_out(
     assert lines[0] == f"run folder {run_dir}"
     assert [line.split()[:2] for line in lines[1:4]] == [["epoch", "1"], ["epoch", "2"], ["epoch", "3"]]
     assert re.match(r"max_epochs after 3 epochs, \d+\.\d s$", lines[4])
-    assert re.match(r"best epoch \d: train/acc \d.*val/loss \d", lines[5])
+    assert re.match(r"best epoch \d: .*train/acc \d.*val/loss \d", lines[5])
     assert lines[6] == f"best checkpoint {run_dir}/checkpoints/best.ckpt"
     assert load_yaml(run_dir / "config.yaml")["trainer"]["max_epochs"] == 3
     assert len((run_dir / "metrics.csv").read_text().splitlines()) == 4
@@ -100,6 +100,41 @@ def test_another_optimizer_in_a_later_file_drops_what_belonged_to_the_old_one(
     command(["fit", "-c", str(base), "-c", str(over), "--run_dir", str(tmp_path / "out")])
     optimizer = load_yaml(tmp_path / "out" / "config.yaml")["model"]["optimizer"]
     assert (optimizer["name"], optimizer["lr"], optimizer["momentum"]) == ("adam", None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--model.optimizer.name", "adam"], {"name": "adam", "lr": None, "momentum": None}),
+        (["--model.optimizer.name=momentum"], {"name": "momentum", "lr": 0.1, "momentum": 0.5}),
+        (["--model.optimizer.momentum=0.3", "--model.optimizer.name", "rmsprop"], {"name": "rmsprop", "momentum": 0.3}),
+        (["--model.network.activation=relu"], {"activation": "relu", "negative_slope": None}),
+        (["--model.network.activation", "prelu"], {"activation": "prelu", "negative_slope": 0.2}),
+    ],
+)
+def test_an_option_drops_what_a_file_chose_for_another(
+    config: MakeConfig, tmp_path: Path, options: list[str], expected: Config
+) -> None:
+    path = tmp_path / "base.yaml"
+    settings = config(
+        trainer__max_epochs=1, model__network__activation="leaky_relu", model__network__negative_slope=0.2
+    )
+    settings["model"]["optimizer"] = {"name": "momentum", "lr": 0.1, "momentum": 0.5}
+    path.write_text(dump_yaml(settings))
+    command(["fit", "-c", str(path), *options, "--run_dir", str(tmp_path / "out")])
+    model = load_yaml(tmp_path / "out" / "config.yaml")["model"]
+    saved = {**model["network"], **model["optimizer"]}
+    assert {key: saved[key] for key in expected} == expected
+
+
+def test_an_option_keeps_what_a_file_says_of_the_default(config: MakeConfig, tmp_path: Path) -> None:
+    """adam is what is meant where nothing is said, so that naming it changes nothing."""
+    path = tmp_path / "base.yaml"
+    settings = config(trainer__max_epochs=1)
+    settings["model"]["optimizer"] = {"lr": 0.02}
+    path.write_text(dump_yaml(settings))
+    command(["fit", "-c", str(path), "--model.optimizer.name", "adam", "--run_dir", str(tmp_path / "out")])
+    assert load_yaml(tmp_path / "out" / "config.yaml")["model"]["optimizer"]["lr"] == 0.02
 
 
 def test_config_yaml_of_a_run_is_a_config_file(config_file: Path, tmp_path: Path) -> None:
@@ -152,6 +187,59 @@ def test_validate_test_and_predict_from_a_checkpoint_of_fit(
     assert [float(row["probability"]) for row in rows] == pytest.approx(probability.tolist(), abs=1e-6)
 
 
+EVERY_GROUP = """
+model:
+  network: {activation: maxout, pieces: 3, norm: after, residual: true, input_noise: 0.1}
+  optimizer: {name: muon, lr: 0.01}
+  schedule: {name: plateau, warmup_epochs: 0.5, patience: 1}
+  regularization: {l1: 1e-4, form: textbook, activity_l2: 0.01, max_norm: 2.0}
+  loss: nll
+  label_smoothing: 0.1
+  defaults: keras
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint need to be provided.*")
+def test_a_checkpoint_brings_every_group_of_its_model(
+    config_file: Path, tmp_path: Path, digits_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lit_dl.data.idx import read_digits
+
+    over = tmp_path / "over.yaml"
+    over.write_text(EVERY_GROUP)
+    command(["fit", "-c", str(config_file), "-c", str(over), "--run_dir", str(tmp_path / "out")])
+    best = tmp_path / "out" / "checkpoints" / "best.ckpt"
+    module = Classifier.load_from_checkpoint(best, weights_only=True).eval()
+    images, labels = read_digits(digits_dir, "t10k", False)
+    with torch.no_grad():
+        expected = float((module(images.float() / 255).argmax(1) == labels).double().mean())
+    capsys.readouterr()
+    # Without the second file: the checkpoint says what the model is.
+    command(["test", "-c", str(config_file), "--ckpt_path", str(best)])
+    found = re.search(r"test/acc\W+([\d.]+)", capsys.readouterr().out)
+    assert found is not None
+    assert float(found.group(1)) == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint need to be provided.*")
+def test_a_regressor_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "line.yaml"
+    path.write_text(
+        "model: {class_path: lit_dl.Regressor, network: {depth: 0, input_shape: [2], outputs: 1}}\n"
+        "data: {class_path: lit_dl.LinearRegressionDataModule, inputs: 2, samples: 100, batch_size: 20}\n"
+        "trainer: {max_epochs: 30, accelerator: cpu}\ntracking: {wandb: disabled}\n"
+    )
+    options = ["--model.optimizer.name=sgd", "--model.optimizer.lr=0.2"]
+    command(["fit", "-c", str(path), *options, "--run_dir", str(tmp_path / "out")])
+    lines = capsys.readouterr().out.splitlines()
+    numbers = [line.split()[-2:] for line in lines if line.startswith(("weight", "bias"))]
+    assert len(numbers) == 3
+    assert all(float(learned) == pytest.approx(float(true), abs=0.1) for true, learned in numbers)
+    best = tmp_path / "out" / "checkpoints" / "best.ckpt"
+    command(["test", "-c", str(path), "--ckpt_path", str(best)])
+    assert "test/rmse" in capsys.readouterr().out
+
+
 def test_a_foreign_module_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command(
         ["fit", "--model", "foreign.Scripted", "--model.figures", "[3, 1, 2]", "--checkpoint.monitor", "score"]
@@ -173,7 +261,7 @@ def test_help_lists_the_keys_with_their_meaning(key: str, capsys: pytest.Capture
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     meanings = {
-        "--model.network.depth": "Hidden layers, 1 or more. `None`: as many as `width` lists",
+        "--model.network.depth": "Hidden layers, 0 or more; 0 is a linear model. `None`: as many as `width` lists",
         "--model.optimizer.lr": "Learning rate, above 0.",
         "--data.batch_size": "Samples a batch, at least 1",
         "--early_stopping.patience": "Epochs without improvement before stopping",
@@ -197,7 +285,7 @@ def test_help_lists_the_keys_with_their_meaning(key: str, capsys: pytest.Capture
         ("data: {batch_size: 2.5}", "data.batch_size: must be int; got 2.5"),
         ("model: {network: {kind: cn}}", "model.network.kind: 'cn' is not one of mlp, cnn; did you mean 'cnn'?"),
         ("model: {network: 3}", "model.network: must be a mapping of keys to values; got 3"),
-        ("model: {network: {depth: 0}}", "model.network.depth: must be 1 or more; got 0"),
+        ("model: {network: {depth: -1}}", "model.network.depth: must be 0 or more; got -1"),
         ("data: {batch_size: 500}", "data.batch_size: must be at most the training split of 230; got 500"),
         ("model: {class_path: no_such.Module}", "model.class_path: 'no_such.Module' cannot be imported ("),
         ("model: {class_path: foreign.Ones}", "model.class_path: must be a LightningModule; 'foreign.Ones' is not"),

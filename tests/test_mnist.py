@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lit_dl.data.batches import Minibatches
+from lit_dl.data.datasets import DatasetName
 from lit_dl.data.idx import read_digits
-from lit_dl.data.mnist import MNISTDataModule, split
+from lit_dl.data.mnist import MNISTDataModule
 from lit_dl.errors import ConfigError
 
 
@@ -37,38 +39,6 @@ def served(batches: Any) -> tuple[Tensor, Tensor]:
 def file_contents(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     images, labels = read_digits(folder, part, False)
     return images.numpy().astype(np.float64), labels.numpy()
-
-
-# Splits
-
-
-def test_a_number_holds_out_the_front_as_in_the_published_runs() -> None:
-    train, validation = split(60_000, 5000, seed=3)
-    assert torch.equal(validation, torch.arange(5000))
-    assert torch.equal(train, torch.arange(5000, 60_000))
-
-
-@pytest.mark.parametrize(("fraction", "held_out"), [(0.1, 100), (0.25, 250), (0.0014, 1)])
-def test_a_fraction_is_drawn_and_covers_every_row_once(fraction: float, held_out: int) -> None:
-    train, validation = split(1000, fraction, seed=0)
-    assert (len(train), len(validation)) == (1000 - held_out, held_out)
-    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(1000))
-    assert validation.tolist() != list(range(held_out))
-
-
-def test_a_drawn_split_depends_on_its_seed_alone() -> None:
-    first = split(1000, 0.1, seed=0)
-    torch.manual_seed(5)
-    again, other = split(1000, 0.1, seed=0), split(1000, 0.1, seed=1)
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert set(first[1].tolist()) != set(other[1].tolist())
-
-
-@pytest.mark.parametrize(("samples", "validation"), [(100, 100), (100, 101), (3, 0.1), (2, 0.9)])
-def test_a_split_that_leaves_nothing(samples: int, validation: float) -> None:
-    with pytest.raises(ConfigError, match=rf"^validation: must leave some of {samples} samples .*; got {validation}$"):
-        split(samples, validation, 0)
 
 
 # Batches of each split
@@ -179,6 +149,40 @@ def test_standardized_mnist() -> None:
     assert (len(data.train_rows), len(data.validation_rows)) == (55_000, 5_000)
 
 
+# Targets and test sets
+
+
+@pytest.mark.parametrize("loader", ["train", "val", "test"])
+def test_even_is_one_for_even_digits(digits_dir: Path, loader: str) -> None:
+    digits = served(getattr(in_epoch(small(digits_dir), 2), f"{loader}_dataloader")())[1]
+    evenness = served(getattr(in_epoch(small(digits_dir, target="even"), 2), f"{loader}_dataloader")())[1]
+    assert evenness.dtype == torch.int64
+    assert evenness.tolist() == [int(digit in (0, 2, 4, 6, 8)) for digit in digits.tolist()]
+    assert set(evenness.tolist()) == {0, 1}
+
+
+def test_the_number_of_classes(tmp_path: Path, digits_dir: Path, write: Callable[..., None]) -> None:
+    assert small(digits_dir).classes == 10
+    assert small(digits_dir, target="even").classes == 2
+    write(tmp_path, "train", np.zeros((6, 2, 2)), np.array([0, 3, 12, 3, 0, 1]))
+    assert small(tmp_path, batch_size=1, validation=1).classes == 13
+
+
+@pytest.mark.parametrize("scaling", ["unit", "standardize"])
+def test_a_second_test_set_has_the_same_digits_with_raw_pixels(digits_dir: Path, scaling: str) -> None:
+    data = small(digits_dir, scaling=scaling, test_unscaled=True)
+    pixels, numbers = file_contents(digits_dir, "t10k")
+    scaled, unscaled = data.test_dataloader()
+    assert data.test_sets == ["test", "test_unscaled"]
+    assert np.array_equal(served(unscaled)[0].numpy(), pixels)
+    assert np.array_equal(served(unscaled)[1].numpy(), numbers)
+    alone = small(digits_dir, scaling=scaling)
+    assert alone.test_sets == ["test"]
+    for same in (scaled, data.predict_dataloader()):
+        assert torch.equal(served(same)[0], served(alone.test_dataloader())[0])
+        assert torch.equal(served(same)[1], served(unscaled)[1])
+
+
 # Errors
 
 
@@ -191,7 +195,16 @@ def test_standardized_mnist() -> None:
         ({"validation": 1.5}, "validation: must be a number of samples, 1 or more, or a fraction in (0, 1); got 1.5"),
         ({"validation": 1.0}, "validation: must be a number of samples, 1 or more, or a fraction in (0, 1); got 1.0"),
         ({"scaling": "norm"}, "scaling: must be unit, standardize or none; got 'norm'"),
-        ({"dataset": "cifar"}, "dataset: must be mnist or idx; got 'cifar'"),
+        (
+            {"dataset": "kmnits"},
+            f"dataset: 'kmnits' is not one of {', '.join(get_args(DatasetName))}; did you mean 'kmnist'?",
+        ),
+        ({"target": "odd"}, "target: must be class or even; got 'odd'"),
+        (
+            {"target": "even", "dataset": "fashion_mnist"},
+            "target: must be class where dataset is fashion_mnist; even needs digits (mnist, idx, emnist_digits,"
+            " emnist_mnist)",
+        ),
     ],
 )
 def test_values_out_of_range(values: dict[str, Any], message: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from lit_dl.errors import StorageError
 from sweeps.report.contents import read_sweep, short_names, shorten
 from sweeps.report.drawing import OUTCOMES, WORSE_TO_BETTER, shade, ticks_of, value_axis
 from sweeps.report.figures import MOST_CURVES, curves, history, time_spent
+from sweeps.report.health import MOST_LINES, layer_health
 from sweeps.report.html import write_report
+from sweeps.report.mean_curves import MOST_MEANS, mean_curves
 from sweeps.report.parameters import importances, parallel
 from sweeps.results import write_results
 
@@ -368,3 +372,156 @@ def test_darker_is_better_in_both_directions() -> None:
     lightest, darkest = WORSE_TO_BETTER[0][1], WORSE_TO_BETTER[-1][1]
     assert (shade(0.1, values, sign=1), shade(0.3, values, sign=1)) == (darkest, lightest)
     assert (shade(0.1, values, sign=-1), shade(0.3, values, sign=-1)) == (lightest, darkest)
+
+
+def named_rows(names: list[str], seeds: int = 3) -> list[dict[str, Any]]:
+    """Completed runs by name, the first names best."""
+    pairs = [(name, seed) for name in names for seed in range(seeds)]
+    values = [0.9 - 0.01 * names.index(name) + 0.001 * seed for name, seed in pairs]
+    return [
+        row(n, "completed", value, run=name, config_id=name, seed=seed, **{"final.val/acc": value})
+        for n, ((name, seed), value) in enumerate(zip(pairs, values, strict=True))
+    ]
+
+
+def named_folder(path: Path, names: list[str], **spec: Any) -> Path:
+    rows = named_rows(names)
+    return run_folder(path, rows, space={}, runs={name: {} for name in names}, seeds=3, n_trials=len(rows), **spec)
+
+
+def test_published_figures_and_claims_stand_beside_ours(tmp_path: Path) -> None:
+    table = {"metric": "val/acc", "tolerance": 0.005, "values": {"<b>": 0.9, "b": 0.8}, "source": "a <paper>"}
+    claim = {"claim": "<i> is better", "better": "<b>", "worse": "b", "metric": "val/acc"}
+    page, text = report(named_folder(tmp_path / "r", ["<b>", "b"], published=table, claims=[claim]))
+    assert "<i>" not in text
+    assert "<b>" not in text
+    assert "a <paper>" in page.text
+    figures, claims = page.tables[:2]
+    half = 4.3026527 * 0.001 / math.sqrt(3)
+    assert ["<b>", "3", "0.9000", f"0.9010 ± {half:.4f}", "+0.0010", "✓ reproduced"] in figures
+    assert ["b", "3", "0.8000", f"0.8910 ± {half:.4f}", "+0.0910", "✗ not reproduced"] in figures
+    assert claims[0][0] == "<i> is better"
+    assert claims[0][-1] == "✓ supported"
+    assert "tolerance" not in report(named_folder(tmp_path / "none", ["a"]))[0].text
+
+
+def test_mean_curves_are_means_over_the_epochs_of_all_seeds(tmp_path: Path) -> None:
+    run_dir = named_folder(tmp_path / "r", ["a", "b"])
+    for number, values in enumerate([[0.1, 0.4, 0.9], [0.2, 0.5, 0.9], [0.3, 0.6]]):
+        write_curve(run_dir, number, values)
+    panel = mean_curves(read_sweep(run_dir))
+    assert panel is not None
+    band, line = panel.figure.data
+    assert (line.name, list(line.x)) == ("a", [1, 2])
+    assert list(line.y) == pytest.approx([0.2, 0.5])
+    half = 4.3026527 * 0.1 / math.sqrt(3)
+    assert list(band.x) == [1, 2, 2, 1]
+    assert list(band.y) == pytest.approx([0.2 + half, 0.5 + half, 0.5 - half, 0.2 - half])
+    assert "Learning curves by configuration" in report(run_dir)[0].text
+
+
+def test_mean_curves_of_twenty_configurations_can_be_told_apart(tmp_path: Path) -> None:
+    run_dir = named_folder(tmp_path / "r", [f"run_{number}" for number in range(MOST_MEANS + 1)])
+    for number in range(3 * (MOST_MEANS + 1)):
+        write_curve(run_dir, number, [0.5, 0.6])
+    panel = mean_curves(read_sweep(run_dir))
+    assert panel is not None
+    lines = [trace for trace in panel.figure.data if trace.fill is None]
+    assert len({(line.line.color, line.line.dash) for line in lines}) == len(lines) == MOST_MEANS
+    assert f"The best {MOST_MEANS} of {MOST_MEANS + 1} configurations are drawn" in panel.note
+
+
+def test_mean_curves_need_names_and_curves(mixed: Path, tmp_path: Path) -> None:
+    assert mean_curves(read_sweep(mixed)) is None
+    assert mean_curves(read_sweep(named_folder(tmp_path / "r", ["a"]))) is None
+
+
+# Layer health
+
+
+def write_diagnostics(run_dir: Path, number: int, *epochs: list[tuple[Any, ...]]) -> None:
+    """diagnostics.csv of a trial: for each epoch its layers, each (weights, norm, update, std, dead, saturated)."""
+    folder = run_dir / "trials" / f"{number:05d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    head = "epoch,layer,weights,gradient_norm,update_ratio,activation_mean,activation_std,dead,saturated"
+    lines = [
+        f"{epoch},layer <{at}>,{w},{norm},{update},0.5,{std},{dead},{saturated}"
+        for epoch, layers in enumerate(epochs, start=1)
+        for at, (w, norm, update, std, dead, saturated) in enumerate(layers, start=1)
+    ]
+    (folder / "diagnostics.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
+def test_layer_health_shows_means_over_seeds_and_names_what_vanishes(tmp_path: Path) -> None:
+    run_dir = named_folder(tmp_path / "r", ["deep & sigmoid", "he", "wild"])
+    last = (100, 8.0, 1e-3, "", "", "")
+    for number in range(9):
+        seed = number % 3
+        norm = [[3e-4, 5e-4, 7e-4], [2.0, 4.0, 6.0], [1e6, 2e6, 3e6]][number // 3][seed]
+        first = [(400, norm, 1e-5, 0.5, "", 0.9), last]
+        second = [(400, 1.0, 1e-5, 0.25, 0.125 * seed, 0.5), last]
+        write_diagnostics(run_dir, number, first, second)
+    gradients, updates, dead, saturated, deviation = layer_health(read_sweep(run_dir))
+    lines = {trace.name: trace for trace in gradients.figure.data}
+    assert set(lines) == {"deep &amp; sigmoid, vanishing", "he", "wild, exploding"}
+    # Per weight, so that layers of different size compare: 5e-4 / sqrt(400) and 8 / sqrt(100).
+    assert list(lines["deep &amp; sigmoid, vanishing"].y) == pytest.approx([2.5e-5, 0.8])
+    assert list(lines["he"].y) == pytest.approx([0.2, 0.8])
+    assert sorted(note.text for note in gradients.figure.layout.annotations) == ["<b>exploding</b>", "<b>vanishing</b>"]
+    assert {note.text: note.y for note in gradients.figure.layout.annotations}["<b>vanishing</b>"] == pytest.approx(
+        math.log10(2.5e-5)
+    )
+    assert "vanishing in 1 of 3 and exploding in 1 of 3 of the configurations" in gradients.note
+    assert list(updates.figure.data[0].y) == pytest.approx([1e-5, 1e-3])
+    assert list(dead.figure.data[0].y) == [0.125, None]  # of the last epoch; the output has none
+    assert list(saturated.figure.data[0].y) == [0.5, None]
+    assert list(deviation.figure.data[0].y) == [0.25, None]
+    page, text = report(run_dir)
+    assert "Gradient by layer, first epoch" in page.text
+    assert "layer &lt;1&gt;" in " ".join(gradients.figure.layout.xaxis.ticktext)
+    assert "<1>" not in text
+
+
+def test_layer_health_without_gradients_or_with_zeros(tmp_path: Path) -> None:
+    run_dir = named_folder(tmp_path / "r", ["a", "b"])
+    dead = [(4, 0.0, 0.0, 0.0, 1.0, ""), (4, 0.0, 0.0, 0.5, 0.5, ""), (4, 2.0, 0.1, "", "", "")]
+    write_diagnostics(run_dir, 0, dead)
+    write_diagnostics(run_dir, 3, [(4, "nan", "", "inf", "", ""), (4, "", "", "", "", ""), (4, "", "", "", "", "")])
+    gradients, *others = layer_health(read_sweep(run_dir))
+    assert [(trace.name, list(trace.y)) for trace in gradients.figure.data] == [("a, vanishing", [None, None, 1.0])]
+    assert [panel.title.split(",")[0] for panel in others] == [
+        "Update to weight ratio",
+        "Dead units",
+        "Deviation of activations",
+    ]
+    report(run_dir)
+
+
+def test_layer_health_of_many_deep_configurations_is_an_even_selection(tmp_path: Path) -> None:
+    rows = [with_params(n, "completed" if n % 3 else "pruned", 0.5 + n / 1000) for n in range(300)]
+    run_dir = run_folder(tmp_path / "r", rows)
+    for number in range(300):
+        layers = [(100, 1e-7 * 3**at, 1e-3, 1.0, 0.0, "") for at in range(2 + number % 29)]
+        write_diagnostics(run_dir, number, layers)
+    (gradients, *_) = layer_health(read_sweep(run_dir))
+    lines = gradients.figure.data
+    assert MOST_LINES / 2 < len(lines) <= MOST_LINES
+    assert len({(line.line.color, line.line.dash) for line in lines}) == len(lines)
+    assert lines[0].name.startswith("trial 299: ")  # the best
+    assert "Of 300 configurations, an even selection is drawn, best to worst." in gradients.note
+    assert list(gradients.figure.layout.xaxis.ticktext)[:2] == ["1", "3"]  # too many layers to name
+    # All begin side by side: one label says how many.
+    (label,) = gradients.figure.layout.annotations
+    vanishing = sum("vanishing" in line.name for line in lines)
+    assert label.text == f"<b>vanishing ({vanishing})</b>"
+
+
+def test_layer_health_needs_diagnostics(mixed: Path) -> None:
+    assert layer_health(read_sweep(mixed)) == []
+    assert "Layer health" not in report(mixed)[0].text
+
+
+def test_reports_load_no_torch() -> None:
+    code = "import sys, sweeps.report.html\nprint(sorted({'torch', 'lightning', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -12,8 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_dl.cli import build_run, parse_config
-from lit_dl.config import load_yaml, merge
+from lit_dl.config import load_yaml
 from lit_dl.errors import ConfigError, DataError
+from lit_dl.overlay import merge
 from lit_dl.run import Run
 
 Config = dict[str, Any]
@@ -59,13 +60,15 @@ def test_the_run_folder(config: MakeConfig, train: Train, tmp_path: Path) -> Non
         "run/checkpoints/best.ckpt",
         "run/checkpoints/last.ckpt",
         "run/config.yaml",
+        "run/diagnostics.csv",
+        "run/learning_curve_plot.png",
         "run/metrics.csv",
     ]
     assert result.best_checkpoint == tmp_path / "run" / "checkpoints" / "best.ckpt"
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     assert rows == run.table.rows
-    assert list(rows[0]) == ["epoch", "elapsed_s", "train/acc", "train/loss", "val/acc", "val/loss"]
+    assert list(rows[0]) == ["epoch", "elapsed_s", "gradient_ratio", "train/acc", "train/loss", "val/acc", "val/loss"]
     assert load_yaml(tmp_path / "run" / "config.yaml") == run.config
 
 
@@ -204,7 +207,7 @@ def test_a_limit_within_the_first_epoch_ends_the_run_before_its_first_validation
 ) -> None:
     _, result = train(config(model__steps_per_execution=1, trainer__max_steps=5))
     assert (result.stopped, result.epochs, result.best_epoch) == ("stopped", 1, None)
-    assert set(result.final) == {"train/loss", "train/acc"}
+    assert set(result.final) == {"gradient_ratio", "train/loss", "train/acc"}
 
 
 # Repeating and resuming
@@ -386,7 +389,7 @@ def test_data_is_checked_before_anything_is_written(config: MakeConfig, tmp_path
         ("threads", 0, "threads: must be 1 or more, or null; got 0"),
         ("trainer__accelerator", "gpux", "trainer: refused by Lightning (ValueError: "),
         ("data__batch_size", 0, "data.batch_size: must be 1 or more; got 0"),
-        ("model__network__depth", 0, "model.network.depth: must be 1 or more; got 0"),
+        ("model__network__depth", -1, "model.network.depth: must be 0 or more; got -1"),
     ],
 )
 def test_what_cannot_run_is_refused_by_key(config: MakeConfig, key: str, value: object, message: str) -> None:

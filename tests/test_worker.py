@@ -41,7 +41,8 @@ def test_a_sweep_leaves_rows_files_and_one_evaluation(tmp_path: Path) -> None:
     study, rows = sweep(tmp_path, n_trials=3)
     assert [row["state"] for row in rows] == ["COMPLETE"] * 3
     folder = tmp_path / "run" / "trials" / "00001"
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.csv", "checkpoints", "log.txt"}
+    tables = {"metrics.csv", "diagnostics.csv", "learning_curve_plot.png"}
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "checkpoints", "log.txt"} | tables
     with (folder / "metrics.csv").open() as file:
         epochs = [float(line["val/acc"]) for line in csv.DictReader(file)]
     row = rows[1]

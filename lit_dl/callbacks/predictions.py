@@ -12,10 +12,12 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from lit_dl.callbacks.epoch_table import csv_text
 from lit_dl.files import write_text
+from lit_dl.regressor import Regressor
 
 
 class PredictionTable(BasePredictionWriter):
-    """Writes `sample` (from 0, in file order), `class` and `probability` when `predict_step` gives class probabilities.
+    """Writes `sample` (from 0, in order), then of a `Regressor` the values, `value_1` and so on, and of other modules
+    `class` and `probability` when `predict_step` gives class probabilities.
 
     Args:
         path: The CSV file.
@@ -28,18 +30,25 @@ class PredictionTable(BasePredictionWriter):
     def write_on_epoch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         predictions: Sequence[Any],
         batch_indices: Sequence[Any],  # noqa: ARG002
     ) -> None:
         if not predictions or not all(isinstance(batch, torch.Tensor) and batch.ndim == 2 for batch in predictions):
             return
-        probability, label = torch.cat(list(predictions)).max(1)
-        rows = [
-            {"sample": number, "class": int(c), "probability": round(float(p), 6)}
-            for number, (p, c) in enumerate(zip(probability, label, strict=True))
-        ]
+        outputs = torch.cat(list(predictions)).float().cpu()
+        row_of = _values if isinstance(pl_module, Regressor) else _class
+        rows = [{"sample": number, **row_of(output)} for number, output in enumerate(outputs)]
         if trainer.is_global_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, csv_text(rows))
             print(f"{len(rows):,} predictions in {self.path}")
+
+
+def _class(probabilities: torch.Tensor) -> dict[str, Any]:
+    probability, label = probabilities.max(0)
+    return {"class": int(label), "probability": round(float(probability), 6)}
+
+
+def _values(outputs: torch.Tensor) -> dict[str, Any]:
+    return {f"value_{number}": float(f"{value:.6g}") for number, value in enumerate(outputs.tolist(), start=1)}

@@ -26,7 +26,7 @@ class Scale:
     deviation: float = 1.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images uint8 -> inputs float32 of the same shape."""
+        """Pixels uint8, or numbers float32 with a scale that changes nothing -> inputs float32 of the same shape."""
         scaled = images.to(torch.float32)
         if self.divisor != 1.0:
             scaled.div_(self.divisor)
@@ -36,11 +36,11 @@ class Scale:
 
 
 class Batches:
-    """An iterable of (inputs, labels), or of `Minibatches`, that Lightning takes in the place of a DataLoader.
+    """An iterable of (inputs, targets), or of `Minibatches`, that Lightning takes in the place of a DataLoader.
 
     Args:
-        images: (n, channels, height, width) uint8, on the device that trains.
-        labels: (n,) int64, on the same device.
+        inputs: (n, channels, height, width) uint8 pixels, or (n, ...) float32, on the device that trains.
+        targets: (n,) int64 labels, or (n, outputs) float32, on the same device.
         scale: Pixels to inputs.
         order: Called at the start of an epoch; gives the rows to serve, (m,) int64 on the CPU.
         rows: How many rows `order` gives.
@@ -51,8 +51,8 @@ class Batches:
 
     def __init__(
         self,
-        images: Tensor,
-        labels: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
         *,
         scale: Scale,
         order: Callable[[], Tensor],
@@ -61,7 +61,7 @@ class Batches:
         drop_last: bool = False,
         steps: int = 1,
     ) -> None:
-        self.images, self.labels, self.scale, self.order = images, labels, scale, order
+        self.inputs, self.targets, self.scale, self.order = inputs, targets, scale, order
         self.batch_size, self.steps = batch_size, steps
         self.batches = rows // batch_size if drop_last else -(-rows // batch_size)
         self.rows = min(rows, self.batches * batch_size)
@@ -71,13 +71,13 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch | Minibatches]:
         # A generator: `order` runs at the first `next`, which Lightning calls when the epoch has begun.
-        order = self.order()[: self.rows].to(self.images.device)
+        order = self.order()[: self.rows].to(self.inputs.device)
         step = self.batch_size * self.steps
         block = step * max(1, _BLOCK_BATCHES // self.steps)
         for start in range(0, self.rows, block):
             rows = order[start : start + block]
-            inputs, labels = self.scale(self.images[rows]), self.labels[rows]
-            batches = zip(torch.split(inputs, self.batch_size), torch.split(labels, self.batch_size), strict=True)
+            inputs, targets = self.scale(self.inputs[rows]), self.targets[rows]
+            batches = zip(torch.split(inputs, self.batch_size), torch.split(targets, self.batch_size), strict=True)
             if self.steps == 1:
                 yield from batches
             else:

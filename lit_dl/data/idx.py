@@ -39,34 +39,64 @@ class Digits(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def read_digits(data_dir: Path | None, part: str, is_mnist: bool) -> Digits:
+def read_digits(
+    data_dir: Path | None,
+    part: str,
+    is_mnist: bool,
+    folder: str = "MNIST",
+    labels: range | None = None,
+    transposed: bool = False,
+) -> Digits:
     """The images and labels of one part, read once a process.
 
     Args:
-        data_dir: Folder with the IDX files, raw or .gz, directly or in torchvision's `MNIST/raw`; `None`: the packaged
+        data_dir: Folder with the IDX files, raw or .gz, directly or in torchvision's `FOLDER/raw`; `None`: the packaged
             MNIST.
-        part: `train` or `t10k`.
+        part: What the names of its files begin with: `train` or `t10k`; `emnist-letters-test` and the like.
         is_mnist: Whether the content must be that of MNIST, by MD5.
+        folder: What torchvision calls the folder of the set.
+        labels: What the file may hold; its first becomes 0. `None`: anything, as it is.
+        transposed: Whether the file has rows and columns exchanged; the images are put upright.
 
     Raises:
         DataError: A file that is missing, damaged, half copied, or not what it should be.
     """
-    images_path = _find(data_dir, f"{part}-images-idx3-ubyte")
-    labels_path = _find(data_dir, f"{part}-labels-idx1-ubyte")
+    images_path, labels_path = (find(data_dir, name, folder) for name in file_names(part))
     images = _read_idx(images_path, dimensions=3, is_mnist=is_mnist)
-    labels = _read_idx(labels_path, dimensions=1, is_mnist=is_mnist)
-    if len(images) != len(labels):
-        raise DataError(f"{labels_path}: must have a label for each of {len(images)} images; has {len(labels)}")
-    return Digits(images.unsqueeze(1), labels.long())
+    numbers = _read_idx(labels_path, dimensions=1, is_mnist=is_mnist).long()
+    if len(images) != len(numbers):
+        raise DataError(f"{labels_path}: must have a label for each of {len(images)} images; has {len(numbers)}")
+    if labels is not None:
+        numbers = _from_zero(labels_path, numbers, labels)
+    return Digits((images.mT.contiguous() if transposed else images).unsqueeze(1), numbers)
 
 
-def _find(data_dir: Path | None, name: str) -> Path:
-    folder = data_dir if data_dir is not None else ASSETS
-    for place in (folder, folder / "MNIST" / "raw", folder / "raw"):
+def file_names(part: str) -> tuple[str, str]:
+    """Names of the images' file and of the labels' file of a part, without .gz."""
+    return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+
+
+def find(data_dir: Path | None, name: str, folder: str = "MNIST") -> Path:
+    """Where a file is, raw or .gz, flat or in torchvision's layout; see `read_digits`.
+
+    Raises:
+        DataError: Nowhere.
+    """
+    start = data_dir if data_dir is not None else ASSETS
+    for place in (start, start / folder / "raw", start / "raw"):
         for path in (place / name, place / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise DataError(f"{folder / name}: no such file, nor with .gz, here or in MNIST/raw below; check data.data_dir")
+    raise DataError(f"{start / name}: no such file, nor with .gz, here or in {folder}/raw below; check data.data_dir")
+
+
+def _from_zero(path: Path, labels: Tensor, known: range) -> Tensor:
+    strange = labels[(labels < known[0]) | (labels > known[-1])]
+    if len(strange):
+        raise DataError(
+            f"{path}: must hold labels from {known[0]} to {known[-1]}; holds {int(strange[0])}; of another set?"
+        )
+    return labels - known[0]
 
 
 def _read_idx(path: Path, dimensions: int, is_mnist: bool) -> Tensor:

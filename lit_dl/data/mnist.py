@@ -1,30 +1,34 @@
-"""MNIST, or IDX files like it, as a LightningDataModule: read once a process, kept in memory, batches cut from it."""
+"""MNIST, and sets of images like it, as a LightningDataModule: read once a process, kept in memory."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from math import sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
-from lit_dl.data.batches import Batches, Scale
-from lit_dl.data.idx import Digits, read_digits
-from lit_dl.errors import ConfigError
-from lit_dl.randomness import generator, run_seed
+from lit_dl.data.batches import Batch, Batches, Scale
+from lit_dl.data.datasets import DATASETS, DatasetName, fetch_dataset, read_dataset
+from lit_dl.data.idx import Digits
+from lit_dl.data.in_memory import InMemoryDataModule, check_validation, split
+from lit_dl.errors import ConfigError, unknown_name
 
 Scaling = Literal["unit", "standardize", "none"]
 
 
-class MNISTDataModule(LightningDataModule):
+class MNISTDataModule(InMemoryDataModule):
     """The 60,000 + 10,000 digits of MNIST, as batches of images (batch, 1, 28, 28) float32 and labels (batch,) int64.
 
+    Or Fashion-MNIST, KMNIST or EMNIST, or files of your own in their format. EMNIST's images, which are stored
+    transposed, are put upright; the labels of every set are counted from 0.
+
     Args:
-        data_dir: Folder with IDX files, raw or .gz, in torchvision's layout or flat. `None`: MNIST from this package.
-        dataset: mnist, whose files are checked by MD5, or idx for files of your own in the same format.
+        data_dir: Folder with IDX files, raw or .gz, in torchvision's layout or flat. `None`: MNIST from this package,
+            other sets from ~/.cache/lit_dl.
+        dataset: mnist, whose files are checked by MD5; idx for files of your own; or a set that torchvision downloads
+            into `data_dir` when it is not there.
         batch_size: Samples a batch, at least 1 and at most the training split.
         validation: How many training samples are held out, taken from the front (5000, as in the published runs); or a
             fraction in (0, 1), drawn with `seed`.
@@ -32,141 +36,96 @@ class MNISTDataModule(LightningDataModule):
             standard deviation) or none (0 to 255).
         drop_last: Leave out the last training batch when it is not full.
         seed: Seed of the shuffling and of a fractional split. `None`: the run's seed.
+        target: class, or even: label 1 for an even digit and 0 for an odd one.
+        test_unscaled: Whether to test a second time, on raw pixels from 0 to 255 (metrics `test_unscaled/...`).
 
     Raises:
         ConfigError: A value out of range.
-        DataError: A file that is missing, damaged or half copied; raised by `setup`.
+        DataError: A file that is missing, damaged or half copied; raised by `prepare_data` and `setup`.
     """
 
     def __init__(
         self,
         data_dir: str | None = None,
-        dataset: Literal["mnist", "idx"] = "mnist",
+        dataset: DatasetName = "mnist",
         batch_size: int = 50,
         validation: int | float = 5000,
         scaling: Scaling = "unit",
         drop_last: bool = False,
         seed: int | None = None,
+        target: Literal["class", "even"] = "class",
+        test_unscaled: bool = False,
     ) -> None:
-        super().__init__()
-        if batch_size < 1:
-            raise ConfigError("batch_size", f"must be 1 or more; got {batch_size!r}")
-        if not validation > 0 or (isinstance(validation, float) and validation >= 1):
-            raise ConfigError(
-                "validation", f"must be a number of samples, 1 or more, or a fraction in (0, 1); got {validation!r}"
-            )
-        if dataset not in ("mnist", "idx"):
-            raise ConfigError("dataset", f"must be mnist or idx; got {dataset!r}")
+        super().__init__(batch_size, drop_last=drop_last, seed=seed)
+        check_validation(validation)
+        if dataset not in DATASETS:
+            raise unknown_name("dataset", dataset, DATASETS)
         if scaling not in ("unit", "standardize", "none"):
             raise ConfigError("scaling", f"must be unit, standardize or none; got {scaling!r}")
+        if target not in ("class", "even"):
+            raise ConfigError("target", f"must be class or even; got {target!r}")
+        if target == "even" and not DATASETS[dataset].has_digits:
+            names = ", ".join(name for name, known in DATASETS.items() if known.has_digits)
+            raise ConfigError("target", f"must be class where dataset is {dataset}; even needs digits ({names})")
         self.data_dir = Path(data_dir).expanduser() if data_dir is not None else None
-        self.is_mnist = dataset == "mnist"
-        self.batch_size, self.validation, self.scaling, self.drop_last = batch_size, validation, scaling, drop_last
-        self.seed = run_seed() if seed is None else seed
+        self.dataset, self.validation, self.scaling, self.target = dataset, validation, scaling, target
+        self.test_sets = ["test", "test_unscaled"] if test_unscaled else ["test"]
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
-        """Reads the files, unless this process already has, and splits the training digits.
+    def prepare_data(self) -> None:
+        """Downloads the files of a set that torchvision knows, unless they are there.
+
+        Raises:
+            DataError: They are not, and cannot be downloaded.
+        """
+        fetch_dataset(self.dataset, self.data_dir)
+
+    def setup(self, stage: str) -> None:
+        """Reads the files, unless this process already has, and splits the training images.
 
         Raises:
             ConfigError: A split or a batch larger than what there is.
             DataError: A file that cannot be used.
         """
-        train = self._digits("train")
-        self.train_rows, self.validation_rows = split(len(train.labels), self.validation, self.seed)
-        if self.batch_size > len(self.train_rows):
-            raise ConfigError(
-                "batch_size", f"must be at most the training split of {len(self.train_rows):,}; got {self.batch_size:,}"
-            )
+        samples = len(read_dataset(self.dataset, self.data_dir, "train").labels)
+        self.train_rows, self.validation_rows = split(samples, self.validation, self.seed)
+        super().setup(stage)
         if self.scaling == "standardize":
-            key = (
-                self.data_dir,
-                self.is_mnist,
-                self.validation,
-                self.seed if isinstance(self.validation, float) else 0,
-            )
-            mean, deviation = _training_moments(*key)
-            self.scale = Scale(255.0, mean, deviation)
+            seed = self.seed if isinstance(self.validation, float) else 0
+            self.scale = Scale(255.0, *_training_moments(self.dataset, self.data_dir, self.validation, seed))
         else:
             self.scale = Scale(255.0 if self.scaling == "unit" else 1.0)
 
+    def samples(self, part: str, device: torch.device) -> Batch:
+        """Images (n, 1, height, width) uint8 and labels (n,) int64 of `train` or `test`."""
+        images, labels = _on_device(self.dataset, self.data_dir, part, device)
+        return images, (labels % 2 == 0).long() if self.target == "even" else labels
+
     @property
-    def shape(self) -> list[int]:
-        """Channels, height and width of an image."""
-        return list(self._digits("train").images.shape[1:])
+    def classes(self) -> int:
+        """Number of distinct classes; for files of your own, one more than the largest label to train on."""
+        if self.target == "even":
+            return 2
+        known = DATASETS[self.dataset].labels
+        return len(known) if known else int(self.samples("train", torch.device("cpu"))[1].max()) + 1
 
-    def train_dataloader(self) -> Batches:
-        """Training batches, shuffled from the seed and the epoch alone."""
-
-        def order() -> Tensor:
-            epoch = self.trainer.current_epoch + 1 if self.trainer is not None else 1
-            shuffled = torch.randperm(len(self.train_rows), generator=generator(self.seed, "order", epoch))
-            return self.train_rows[shuffled]
-
-        module = self.trainer.lightning_module if self.trainer is not None else None
-        return self._batches("train", order, len(self.train_rows), drop_last=self.drop_last, steps=steps_of(module))
-
-    def val_dataloader(self) -> Batches:
-        """Validation batches, in file order."""
-        return self._batches("train", lambda: self.validation_rows, len(self.validation_rows), batch_size=1000)
-
-    def test_dataloader(self) -> Batches:
-        """Test batches, in file order."""
-        rows = torch.arange(len(self._digits("t10k").labels))
-        return self._batches("t10k", lambda: rows, len(rows), batch_size=1000)
-
-    predict_dataloader = test_dataloader
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
-        """The batch as it is: `_batches` keeps the whole set on the device that trains."""
-        return batch
-
-    def _digits(self, part: str) -> Digits:
-        return read_digits(self.data_dir, part, self.is_mnist)
-
-    def _batches(self, part: str, order: Any, rows: int, batch_size: int | None = None, **options: Any) -> Batches:
-        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
-        images, labels = _on_device(self.data_dir, part, self.is_mnist, device)
-        return Batches(
-            images,
-            labels,
-            scale=self.scale,
-            order=order,
-            rows=rows,
-            batch_size=batch_size or self.batch_size,
-            **options,
-        )
-
-
-def steps_of(module: object) -> int:
-    """How many minibatches a module wants in one `training_step`; 1 when it does not say."""
-    return int(getattr(module, "steps_per_execution", 1))
-
-
-def split(samples: int, validation: int | float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows of the training split and of the validation split, (n,) int64 each.
-
-    Raises:
-        ConfigError: Nothing would be left to train on.
-    """
-    held_out = int(validation) if validation >= 1 else round(samples * validation)
-    if not 0 < held_out < samples:
-        raise ConfigError("validation", f"must leave some of {samples:,} samples for each split; got {validation!r}")
-    rows = torch.arange(samples)
-    if validation < 1:
-        rows = rows[torch.randperm(samples, generator=generator(seed, "split"))]
-    return rows[held_out:], rows[:held_out]
+    def test_dataloader(self) -> Batches | list[Batches]:
+        """Test batches, in file order; with `test_unscaled` a list of the scaled and the unscaled."""
+        scaled = self._test_batches(self.scale)
+        return [scaled, self._test_batches(Scale())] if len(self.test_sets) > 1 else scaled
 
 
 @lru_cache(maxsize=4)
-def _on_device(data_dir: Path | None, part: str, is_mnist: bool, device: torch.device) -> Digits:
-    digits = read_digits(data_dir, part, is_mnist)
+def _on_device(dataset: DatasetName, data_dir: Path | None, part: str, device: torch.device) -> Digits:
+    digits = read_dataset(dataset, data_dir, part)
     return Digits(digits.images.to(device), digits.labels.to(device))
 
 
 @lru_cache(maxsize=8)
-def _training_moments(data_dir: Path | None, is_mnist: bool, validation: int | float, seed: int) -> tuple[float, float]:
+def _training_moments(
+    dataset: DatasetName, data_dir: Path | None, validation: int | float, seed: int
+) -> tuple[float, float]:
     """Mean and population standard deviation of the training split's pixels, on the [0, 1] scale."""
-    digits = read_digits(data_dir, "train", is_mnist)
+    digits = read_dataset(dataset, data_dir, "train")
     rows, _ = split(len(digits.labels), validation, seed)
     counts = torch.bincount(digits.images[rows].flatten(), minlength=256).double()
     values = torch.arange(256, dtype=torch.float64) / 255.0

@@ -101,13 +101,18 @@ class Sweep:
         """With several objectives: the ranked configurations that no other beats in all of them."""
         return [entry for entry in self.ranked if entry["front"]]
 
-    def curve(self, number: int) -> Curve:
-        """The objective by epoch; empty when the trial has not logged it, or has left no metrics.csv."""
+    def curve(self, number: int, metric: str | None = None) -> Curve:
+        """A metric by epoch; empty when the trial has not logged it, or has left no metrics.csv.
+
+        Args:
+            number: Of the trial.
+            metric: `None`: the objective.
+        """
         path = self.folder(number) / "metrics.csv"
         if not path.is_file():
             return []
         with path.open(newline="", encoding="utf-8") as file:
-            found = [(row.get("epoch"), row.get(self.metric)) for row in csv.DictReader(file)]
+            found = [(row.get("epoch"), row.get(metric or self.metric)) for row in csv.DictReader(file)]
         points = [(int(float(epoch)), float(value)) for epoch, value in found if epoch and value]
         return [(epoch, value) for epoch, value in points if math.isfinite(value)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from typing import Any
 
 from lit_dl.errors import StorageError
 from lit_dl.files import write_text
-from sweeps.report import figures, parameters, slices, tables
+from sweeps.report import figures, health, mean_curves, parameters, published_tables, slices, tables
 from sweeps.report.contents import Sweep, read_sweep
 from sweeps.report.drawing import Panel
 
@@ -55,9 +56,12 @@ def page(sweep: Sweep) -> str:
 def _body(sweep: Sweep) -> str:
     sections = {
         "Best configuration": tables.best(sweep),
+        **_compared(sweep),
         "Ranking": _ranking(sweep),
         "History": _panel("history", figures.history(sweep)),
         "Learning curves": _panel("curves", figures.curves(sweep)),
+        **_by_configuration(sweep),
+        **_layer_health(sweep),
         **_about_parameters(sweep),
         "Time": _panel("time", figures.time_spent(sweep)),
     }
@@ -66,6 +70,25 @@ def _body(sweep: Sweep) -> str:
         f'<section id="{_anchor(title)}">\n<h2>{title}</h2>\n{text}\n</section>' for title, text in sections.items()
     )
     return f"<header>{tables.opening(sweep)}\n<nav>{links}</nav></header>\n" + "\n".join(parts) + _footer(sweep)
+
+
+def _compared(sweep: Sweep) -> dict[str, str]:
+    """What others found and claim, where the spec says so."""
+    texts = {"Published figures": published_tables.figures_html(sweep), "Claims": published_tables.claims_html(sweep)}
+    return {title: text for title, text in texts.items() if text}
+
+
+def _by_configuration(sweep: Sweep) -> dict[str, str]:
+    panel = mean_curves.mean_curves(sweep)
+    return {"Learning curves by configuration": _panel("mean-curves", panel)} if panel else {}
+
+
+def _layer_health(sweep: Sweep) -> dict[str, str]:
+    panels = health.layer_health(sweep)
+    if not panels:
+        return {}
+    first = f"<h3>{escape(panels[0].title)}</h3>{_panel('health', panels[0])}"
+    return {"Layer health": f"{first}\n{_grid('health', panels[1:], 420)}"}
 
 
 def _anchor(title: str) -> str:
@@ -97,16 +120,22 @@ def _slices(sweep: Sweep) -> str:
     panels = slices.slices(sweep)
     if not panels:
         return '<p class="note">Not drawn: no trial has completed yet.</p>'
-    cells = "".join(
-        f"<div><h3>{escape(panel.title)}</h3>{_panel(f'slice-{number}', panel)}</div>"
-        for number, panel in enumerate(panels)
-    )
     note = "Completed configurations against their value; the star is the best."
     if sweep.unranked:
         note += " In the strip below: trials that are not ranked."
     if max(len(sweep.ranked), len(sweep.unranked)) > slices.MOST_IN_A_PANEL:
         note += f" Of more than {slices.MOST_IN_A_PANEL}, an even selection is drawn."
-    return f'<p class="note">{note}</p>\n<div class="grid">{cells}</div>'
+    return f'<p class="note">{note}</p>\n{_grid("slice", panels)}'
+
+
+def _grid(name: str, panels: Sequence[Panel], least: int = 300) -> str:
+    """Panels beside each other, each at least so many pixels wide."""
+    cells = "".join(
+        f"<div><h3>{escape(panel.title)}</h3>{_panel(f'{name}-{number}', panel)}</div>"
+        for number, panel in enumerate(panels)
+    )
+    columns = f"grid-template-columns: repeat(auto-fill, minmax(min({least}px, 100%), 1fr))"
+    return f'<div class="grid" style="{columns}">{cells}</div>'
 
 
 def _panel(name: str, panel: Panel) -> str:

@@ -135,7 +135,7 @@ def ranked(sweep: Sweep) -> str:
         cells += [_cell(entry.get("best_epoch")), *_values(sweep, entry)]
         cells += [_tested(sweep, entry, key) for key in tests] + [_cell(entry.get("parameters")), _time(entry)]
         lines.append((cells, id(entry) in front))
-    return _table(heads, lines)
+    return sortable(heads, lines)
 
 
 def unranked(sweep: Sweep) -> str:
@@ -151,7 +151,7 @@ def unranked(sweep: Sweep) -> str:
         cells = [_cell(row["number"]), (row["outcome"].replace("_", " "), None), _cell(row.get("value"))]
         cells += [_cell(row.get("epochs")), _time(row), (str(row.get("reason", "")), None), (what, None)]
         lines.append((cells, False))
-    return f"<h3>Not ranked</h3>\n{_table(heads, lines, words=(5, 6))}"
+    return f"<h3>Not ranked</h3>\n{sortable(heads, lines, words=(5, 6))}"
 
 
 def _tested(sweep: Sweep, entry: Row, key: str) -> Cell:
@@ -178,7 +178,14 @@ def _time(row: Row) -> Cell:
     return (duration(float(row["elapsed_s"])), row["elapsed_s"]) if "elapsed_s" in row else ("", None)
 
 
-def _table(heads: list[str], lines: list[tuple[list[Cell], bool]], words: tuple[int, ...] = ()) -> str:
+def sortable(heads: list[str], lines: list[tuple[list[Cell], bool]], words: tuple[int, ...] = ()) -> str:
+    """A table that a click on a column's head sorts.
+
+    Args:
+        heads: Of the columns.
+        lines: The cells of each row, and whether it stands out.
+        words: Columns, from 0, of texts that may wrap.
+    """
     columns = list(zip(*(cells for cells, _ in lines), strict=True))
     kinds = ["words" if i in words else "n" if _is_numeric(column) else "" for i, column in enumerate(columns)]
     top = "".join(
