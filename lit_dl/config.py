@@ -201,7 +201,8 @@ def _check_level(config: Mapping[str, Any], prefix: str, names: set[str], groups
             raise ConfigError(f"{key}.{next(iter(value))}", "no such key; the class takes no arguments")
         if key in groups and key not in names:
             if not isinstance(value, Mapping):
-                raise ConfigError(key, f"must be a mapping of keys to values; got {value!r}")
+                hint = f"; did you mean {key}.name?" if f"{key}.name" in names else ""
+                raise ConfigError(key, f"must be a mapping of keys to values; got {value!r}{hint}")
             _check_level(value, f"{key}.", names, groups)
         elif key not in names:
             raise unknown_key(key, names)
@@ -236,7 +237,8 @@ def shaped(message: str) -> ConfigError:
         return ConfigError(key, "must be given; it has no default")
     loaded = re.search(r"Unable to load config ['\"](.*?)['\"]", text)
     if key and loaded:
-        return ConfigError(key, f"must be a mapping of keys to values; got {loaded.group(1)}")
+        hint = f"; did you mean {key}.name?" if key in ("model.optimizer", "model.schedule") else ""
+        return ConfigError(key, f"must be a mapping of keys to values; got {loaded.group(1)}{hint}")
     given = re.search(r"Given value: (.*)$", text) or re.search(r"Got value: (.*)$", text)
     types = re.search(r"Subtypes: \[(.*?)\] Errors", text) or re.search(r"Expected an? (.*?)\. Got value", text)
     if not (key and given and types):

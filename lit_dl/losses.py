@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -172,12 +172,13 @@ def loss_function(name: str, outputs: int, given: Mapping[str, float | None] | N
     Raises:
         ConfigError: As `loss_parameters`.
     """
-    parameters: dict[str, Any] = loss_parameters(name, given or {})
+    return partial(_compute, name, outputs, loss_parameters(name, given or {}))
+
+
+def _compute(name: str, outputs: int, parameters: Mapping[str, float], predicted: Tensor, targets: Tensor) -> Tensor:
     row = LOSSES[name]
-
-    def loss(predicted: Tensor, targets: Tensor) -> Tensor:
-        if not row.labels and not targets.is_floating_point():
-            targets = (F.one_hot(targets, outputs) if outputs > 1 else targets.unsqueeze(1)).to(predicted.dtype)
-        return row.function(predicted, targets, **parameters)
-
-    return loss
+    if predicted.dtype in (torch.float16, torch.bfloat16):
+        predicted = predicted.float()  # half precision is too coarse for a loss, and too narrow for its sum
+    if not row.labels and not targets.is_floating_point():
+        targets = F.one_hot(targets, outputs) if outputs > 1 else targets.unsqueeze(1)
+    return row.function(predicted, targets if row.labels else targets.to(predicted.dtype), **parameters)

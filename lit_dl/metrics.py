@@ -26,7 +26,7 @@ class EpochMetrics:
         self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
         self._loss: Tensor | float = 0.0
         self._score: Tensor | float = 0.0
-        self._count = 0
+        self.count = 0
 
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Counts a batch.
@@ -37,7 +37,7 @@ class EpochMetrics:
             targets: (batch, ...).
         """
         self._waiting.append((loss.detach() * len(targets), outputs.detach(), targets))
-        self._count += len(targets)
+        self.count += len(targets)
         if len(self._waiting) == _TOGETHER:
             self._settle()
 
@@ -53,7 +53,7 @@ class EpochMetrics:
         """Loss and score summed over samples, and samples: (3,), to be added up over ranks."""
         self._settle()
         parts = [torch.as_tensor(part) for part in (self._loss, self._score)]
-        return torch.stack([*(part.to(parts[0]) for part in parts), torch.as_tensor(self._count).to(parts[0])])
+        return torch.stack([*(part.to(parts[0]) for part in parts), torch.as_tensor(self.count).to(parts[0])])
 
 
 def _precise(value: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,11 +66,11 @@ def penalty(config: RegularizationConfig, kernels: Sequence[Tensor], samples: in
     return _weighted(l1, l2, kernels)
 
 
-def activity_penalty(config: RegularizationConfig, outputs: Iterable[Tensor]) -> Tensor | None:
+def activity_penalty(config: RegularizationConfig, outputs: Sequence[Tensor]) -> Tensor | None:
     """The penalty on outputs of layers, (batch, ...) each, as a mean over the batch; `None` when both are 0."""
-    layers = list(outputs)
-    total = _weighted(config.activity_l1, config.activity_l2, layers)
-    return None if total is None else total / len(layers[0])
+    terms = [_weighted(config.activity_l1, config.activity_l2, [layer]) for layer in outputs]
+    means = [term / len(layer) for term, layer in zip(terms, outputs, strict=True) if term is not None]
+    return torch.stack(means).sum() if means else None
 
 
 def _weighted(l1: float, l2: float, tensors: Sequence[Tensor]) -> Tensor | None:

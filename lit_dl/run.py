@@ -68,11 +68,9 @@ class Run:
         self.stopping = EarlyStoppingConfig(**config.get("early_stopping", {}))
         self.keeping = CheckpointConfig(**config.get("checkpoint", {}))
         default = "val/loss" if isinstance(module, SupervisedModule) else None
-        if isinstance(module, SupervisedModule):
-            for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
-                # a subclass of the user's may log more
-                if is_ours(type(module)) and metric is not None and metric not in module.logged():
-                    raise never_logged(f"{key}.monitor", metric, module.logged())
+        wanted = config.get("diagnostics")
+        wanted = isinstance(module, SupervisedModule) if wanted is None else wanted
+        self._check_monitors(wanted)
         self.monitor = self.keeping.monitor or default
         self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
         self.timing = RunTiming()
@@ -80,13 +78,20 @@ class Run:
         self.last = self._checkpoint("last", None) if place and (self.keeping.last or not self.monitor) else None
         self.early_stopping = self._early_stopping(default)
         keeping = [callback for callback in (self.checkpoint, self.last) if callback is not None]
-        wanted = config.get("diagnostics")
-        wanted = isinstance(module, SupervisedModule) if wanted is None else wanted
         health = LayerHealth(place.run_dir / "diagnostics.csv" if place else None) if wanted else None
         ours = [EpochSeeds(), self.timing, health, self.early_stopping, *keeping, self.table, *(callbacks or [])]
         self.trainer = self._trainer(dict(trainer), [callback for callback in ours if callback is not None])
         self.tracker: Tracker | None = None
         self.is_open = False
+
+    def _check_monitors(self, has_diagnostics: bool) -> None:
+        module = self.module
+        if not isinstance(module, SupervisedModule) or not type(module).__module__.startswith("lit_dl."):
+            return  # a subclass of the user's may log more
+        logged = [*module.logged(), *["lr"] * module.is_scheduled, *["gradient_ratio"] * has_diagnostics]
+        for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
+            if metric is not None and metric not in logged:
+                raise never_logged(f"{key}.monitor", metric, logged)
 
     def _early_stopping(self, default: str | None) -> EarlyStopping | None:
         config, monitor = self.stopping, self.stopping.monitor or default
@@ -155,7 +160,7 @@ class Run:
                 self.data.prepare_data()
                 self.data.setup("fit")
         if isinstance(self.module, SupervisedModule):
-            self.module.check_training(self.trainer.max_epochs)
+            self.module.check_training(self.trainer.max_epochs, self.trainer.max_steps)
             with under("model.optimizer"):
                 self.module.configure_optimizers()
             if isinstance(self.data, InMemoryDataModule):
@@ -288,11 +293,6 @@ class Run:
             return "early_stopping"
         limit = self.trainer.max_epochs
         return "max_epochs" if limit is not None and self.trainer.current_epoch >= limit else "stopped"
-
-
-def is_ours(module: type[LightningModule]) -> bool:
-    """Whether a module is one of this package, so that what it logs is known."""
-    return issubclass(module, SupervisedModule) and module.__module__.startswith("lit_dl.")
 
 
 def metrics_of(row: Row | None) -> dict[str, float]:

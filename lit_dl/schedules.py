@@ -162,12 +162,17 @@ def _check_range(name: str, key: str, value: float) -> None:
         raise ConfigError(key, f"must be in [0, 1]; got {value!r}")
 
 
-def check_length(config: ScheduleConfig, max_epochs: int | None) -> None:
+def check_length(config: ScheduleConfig, max_epochs: int | None, max_steps: int = -1) -> None:
     """Refuses a schedule that does not fit the training.
 
     Raises:
         ConfigError: A warm-up that leaves no epoch, or a schedule over all epochs where their number is open.
     """
+    if max_steps != -1 and (SCHEDULES[config.name].is_finite or config.warmup_epochs):
+        key = "warmup_epochs" if config.warmup_epochs else "name"
+        raise ConfigError(
+            key, f"{getattr(config, key)!r} counts epochs; got trainer.max_steps={max_steps}; use trainer.max_epochs"
+        )
     if max_epochs is None or max_epochs < 0:
         if SCHEDULES[config.name].is_finite:
             raise ConfigError(

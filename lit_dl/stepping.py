@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lit_dl.data.batches import Batch, Minibatches
+from lit_dl.errors import ConfigError
 from lit_dl.regularizers import RegularizationConfig, project
-from lit_dl.schedules import Plateau, ScheduleConfig, multiplier, schedule_parameters
+from lit_dl.schedules import SCHEDULES, Plateau, ScheduleConfig, multiplier, schedule_parameters
 
 
 class SteppedModule(LightningModule):
@@ -43,6 +45,7 @@ class SteppedModule(LightningModule):
         self.plateau = Plateau(**schedule_parameters(schedule)) if schedule.name == "plateau" else None
         self._accumulated = 0
         self._minibatch = 0
+        self._is_validated = False
 
     @abstractmethod
     def _training_loss(self, batch: Batch) -> Tensor:
@@ -117,12 +120,33 @@ class SteppedModule(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
+    def on_train_start(self) -> None:
+        """Refuses a rate that changes within epochs where nobody knows how long those are.
+
+        Raises:
+            ConfigError: The training data has no length.
+        """
+        config = self.schedule_config
+        within = config.warmup_epochs > 0 or SCHEDULES[config.name].is_finite
+        if within and math.isinf(self.trainer.num_training_batches):
+            raise ConfigError("model.schedule", "must not change within an epoch, as the training data has no length")
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keeps gradients that are accumulated over a validation within an epoch."""
+        if not self._accumulated % self.accumulate_grad_batches:
+            super().on_validation_model_zero_grad()
+
+    def on_validation_end(self) -> None:
+        """Notes that there is a new loss for `plateau`."""
+        self._is_validated = not self.trainer.sanity_checking
+
     def on_train_epoch_end(self) -> None:
         """Logs the learning rate of the epoch's last step, and lets `plateau` see the epoch's loss."""
         if self.is_scheduled:
             self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
-        every = self.trainer.check_val_every_n_epoch or 1
-        if self.plateau is not None and (not self.trainer.enable_validation or (self.current_epoch + 1) % every == 0):
+        is_new = self._is_validated or not self.trainer.enable_validation
+        self._is_validated = False
+        if self.plateau is not None and is_new:
             metrics = self.trainer.callback_metrics
             loss = metrics.get("val/loss", metrics.get("train/loss"))
             if loss is not None:

@@ -155,14 +155,14 @@ class SupervisedModule(SteppedModule):
         """The metrics of an epoch that may be monitored."""
         return tuple(f"{split}/{name}" for split in ("train", "val") for name in (cls.score, "loss"))
 
-    def check_training(self, max_epochs: int | None) -> None:
+    def check_training(self, max_epochs: int | None, max_steps: int) -> None:
         """Refuses a schedule that does not fit the training.
 
         Raises:
             ConfigError: As `schedules.check_length`.
         """
         with under("model.schedule"):
-            check_length(self.schedule_config, max_epochs)
+            check_length(self.schedule_config, max_epochs, max_steps)
 
     def check_data(self, data: InMemoryDataModule) -> None:
         """Refuses data, already set up, that the network does not take.
@@ -200,6 +200,7 @@ class SupervisedModule(SteppedModule):
             compile_network(self.network, self.device)
 
     def _training_loss(self, batch: Batch) -> Tensor:
+        self._activities.clear()  # of forwards that were no step's
         loss = self._measure(batch, "train")
         config = self.regularization_config
         for extra in (penalty(config, self.kernels, len(batch[1])), activity_penalty(config, self._activities)):
@@ -213,15 +214,20 @@ class SupervisedModule(SteppedModule):
         inputs, targets = batch
         outputs = self(inputs)
         loss = self.loss(outputs, targets)
-        self._metrics[split].add(loss, outputs, targets)
+        self._metrics_of(split).add(loss, outputs, targets)
         return loss
 
+    def _metrics_of(self, split: str) -> EpochMetrics:
+        return self._metrics.setdefault(split, EpochMetrics(self._score))
+
     def _clear(self, *splits: str) -> None:
-        self._metrics.update({split: EpochMetrics(self._score) for split in splits})
+        for split in splits:
+            self._metrics_of(split).clear()
 
     def _log_epoch(self, *splits: str) -> None:
-        for split in splits:
-            sums = self.trainer.strategy.reduce(self._metrics[split].sums(), reduce_op="sum")
+        # A run resumed from the end of an epoch's training ends that epoch again, without a sample.
+        for split in (split for split in splits if self._metrics_of(split).count):
+            sums = self.trainer.strategy.reduce(self._metrics_of(split).sums(), reduce_op="sum")
             assert isinstance(sums, Tensor)
             score = self._of_mean(sums[1] / sums[2])
             self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/{self.score}": score})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,17 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
+from lit_dl.classifier import Classifier
 from lit_dl.cli import build_run
+from lit_dl.errors import ConfigError
+from lit_dl.network import NetworkConfig
 from lit_dl.optimizers import OPTIMIZERS
 from lit_dl.overlay import overlay
 from lit_dl.regularizers import RegularizationConfig
 from lit_dl.run_result import Place
-from lit_dl.schedules import SCHEDULES
+from lit_dl.schedules import SCHEDULES, ScheduleConfig
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -50,6 +54,7 @@ TRAINER: dict[str, Config] = {
     "clip by norm": {"trainer.gradient_clip_val": 0.3},
     "clip by value": {"trainer.gradient_clip_val": 0.02, "trainer.gradient_clip_algorithm": "value"},
     "accumulation": {"trainer.accumulate_grad_batches": 5},
+    "accumulation over a validation": {"trainer.accumulate_grad_batches": 4, "trainer.val_check_interval": 5},
     "half the batches": {"trainer.limit_train_batches": 0.5},
     "four batches": {"trainer.limit_train_batches": 4},
 }
@@ -273,3 +278,45 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     resumed.trainer.fit(resumed.module, datamodule=resumed.data, ckpt_path=last, weights_only=True)
     assert [without_time(row) for row in resumed.table.rows] == rows[3:]
     assert all(torch.equal(weights[key], value) for key, value in resumed.module.state_dict().items())
+
+
+class Unsized(IterableDataset[tuple[Tensor, Tensor]]):
+    """Forty samples, of which no loader knows the number."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter([(torch.ones(4), torch.tensor(number % 2)) for number in range(40)])
+
+
+@pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`.*")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize(
+    ("schedule", "is_refused"),
+    [({"name": "cosine"}, True), ({"warmup_epochs": 0.5}, True), ({"name": "exponential"}, False)],
+)
+def test_a_rate_that_changes_within_epochs_needs_their_length(schedule: Config, is_refused: bool) -> None:
+    network = NetworkConfig(width=[3], input_shape=[4], outputs=2)
+    module = Classifier(network=network, schedule=ScheduleConfig(**schedule))
+    options: Config = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **options)
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(Unsized(), batch_size=10)
+    if is_refused:
+        with pytest.raises(ConfigError, match=r"^model\.schedule: must not change within an epoch"):
+            trainer.fit(module, loader)
+    else:
+        trainer.fit(module, loader)
+        assert float(trainer.callback_metrics["lr"]) == pytest.approx(0.001 * 0.95**2)
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"model.schedule.name": "cosine"}, "name: 'cosine'"),
+        ({"model.schedule.warmup_epochs": 0.5}, "warmup_epochs: 0.5"),
+    ],
+)
+def test_a_schedule_over_epochs_does_not_go_with_a_number_of_steps(
+    settings: Callable[..., Config], values: Config, key: str
+) -> None:
+    run = build_run(settings({**values, "trainer.max_steps": 20}, 1))
+    with pytest.raises(ConfigError, match=rf"^model\.schedule\.{key} counts epochs; got trainer\.max_steps=20"):
+        run.check()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from lit_dl import NetworkConfig, OptimizerConfig, RegularizationConfig, ScheduleConfig
@@ -15,6 +17,7 @@ from lit_dl.classifier import Classifier
 from lit_dl.cli import build_run
 from lit_dl.data.idx import read_digits
 from lit_dl.errors import ConfigError
+from lit_dl.metrics import EpochMetrics
 from lit_dl.regressor import Regressor
 from lit_dl.supervised import SupervisedModule
 
@@ -254,3 +257,56 @@ def test_a_warm_up_must_end_before_the_training(config: MakeConfig) -> None:
 def test_a_schedule_over_all_epochs_must_know_their_number(config: MakeConfig, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"^model\.schedule\.name: '{name}' needs .*; got trainer\.max_epochs=-1"):
         build_run(config(model__schedule__name=name, trainer__max_epochs=-1)).check()
+
+
+# What others do with a module
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint need to be provided.*")
+@pytest.mark.parametrize("trainer", [{"trainer__check_val_every_n_epoch": 2}, {"trainer__val_check_interval": 0.5}])
+def test_the_best_epoch_can_be_gone_on_from(config: MakeConfig, train: Train, tmp_path: Path, trainer: Config) -> None:
+    """With validation in the midst of an epoch or after several, it was saved before the epoch's end."""
+    train(config(trainer__max_epochs=2, **trainer), tmp_path / "run")
+    resumed = build_run(config(trainer__max_epochs=4, **trainer))
+    resumed.open()
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    resumed.trainer.fit(resumed.module, datamodule=resumed.data, ckpt_path=best, weights_only=True)
+    assert resumed.table.rows[-1]["epoch"] == 4
+    assert resumed.table.rows[-1]["train/loss"] > 0
+
+
+class Looker(Callback):
+    """Uses the module for itself before each epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module(torch.ones(5, 1, 8, 8))
+
+
+def test_activity_is_penalized_in_steps_alone(config: MakeConfig) -> None:
+    runs = [
+        build_run(config(model__regularization__activity_l2=0.1), callbacks=callbacks) for callbacks in ([], [Looker()])
+    ]
+    for run in runs:
+        run.open()
+        run.fit()
+    first, second = ([{**row, "elapsed_s": 0} for row in run.table.rows] for run in runs)
+    assert first == second
+
+
+def test_a_module_can_be_pickled() -> None:
+    module = Classifier(NetworkConfig(width=[3], input_shape=[4], outputs=2), seed=1)
+    copy = pickle.loads(pickle.dumps(module))
+    outputs, labels = torch.tensor([[1.0, -1.0]]), torch.tensor([0])
+    assert torch.equal(copy.loss(outputs, labels), module.loss(outputs, labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge", "mse", "huber", "log_cosh", "rmse"])
+def test_losses_of_half_precision_are_computed_and_summed_in_single(dtype: torch.dtype, loss: str) -> None:
+    module = Classifier(NetworkConfig(depth=0, input_shape=[3], outputs=3), loss=loss)
+    outputs, labels = (100 * torch.eye(3)[[1, 2, 0]]).repeat(1000, 1), torch.arange(3).repeat(1000)
+    metrics = EpochMetrics(lambda outputs, targets: targets.sum())
+    for _ in range(16):
+        metrics.add(module.loss(outputs.to(dtype), labels), outputs, labels)
+    total, _, count = metrics.sums().tolist()
+    assert total / count == pytest.approx(float(module.loss(outputs, labels)), rel=1e-6)
