@@ -21,7 +21,7 @@ from sweeps.published import Claim, Quantity, usual_direction
 from sweeps.report.contents import Sweep, read_sweep
 from sweeps.report.intervals import Interval, difference_interval, mean_interval, t_quantile
 from sweeps.report.published import claim_verdict, figure_verdict, figures, judged, tally, values_of
-from sweeps.report.published_tables import print_compared
+from sweeps.report.published_tables import print_compared, settings
 from sweeps.spec import check_continues
 from sweeps.spec_file import load_spec, parse_spec
 
@@ -288,6 +288,12 @@ def test_figures_and_claims_may_change_when_a_sweep_goes_on(tmp_path: Path) -> N
 
 
 # A whole sweep
+
+
+def test_what_a_run_sets_is_told_by_the_shortest_names_that_differ() -> None:
+    values = {"model.network.norm": "before", "model.optimizer.name": "adam", "model.regularization.l1": 1e-4}
+    assert settings(values) == "norm before, optimizer.name adam, l1 0.0001"
+    assert settings({}) == "as the base"
 
 
 def test_launch_and_report_set_ours_beside_the_published(tmp_path: Path) -> None:

@@ -398,8 +398,8 @@ def test_published_figures_and_claims_stand_beside_ours(tmp_path: Path) -> None:
     assert "a <paper>" in page.text
     figures, claims = page.tables[:2]
     half = 4.3026527 * 0.001 / math.sqrt(3)
-    assert ["<b>", "3", "0.9000", f"0.9010 ± {half:.4f}", "+0.0010", "✓ reproduced"] in figures
-    assert ["b", "3", "0.8000", f"0.8910 ± {half:.4f}", "+0.0910", "✗ not reproduced"] in figures
+    assert ["<b>", "as the base", "3", "0.9000", f"0.9010 ± {half:.4f}", "+0.0010", "✓ reproduced"] in figures
+    assert ["b", "as the base", "3", "0.8000", f"0.8910 ± {half:.4f}", "+0.0910", "✗ not reproduced"] in figures
     assert claims[0][0] == "<i> is better"
     assert claims[0][-1] == "✓ supported"
     assert "tolerance" not in report(named_folder(tmp_path / "none", ["a"]))[0].text

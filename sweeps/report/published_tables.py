@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.published import PublishedTable
-from sweeps.report.contents import Sweep, show
+from sweeps.report.contents import Sweep, short_names, show
 from sweeps.report.intervals import Interval
 from sweeps.report.published import (
     CLAIM_RULE,
@@ -29,6 +29,7 @@ from sweeps.report.published import (
     tally,
 )
 from sweeps.report.tables import Cell, sortable
+from sweeps.space import Values
 
 _MARKS = {
     REPRODUCED: ("✓", "green"),
@@ -95,7 +96,21 @@ def _rich(table: Compared, boxed: bool) -> Table:
 
 def figures_html(sweep: Sweep) -> str:
     """Published figures beside ours, as a section of the page; empty without any."""
-    return _html(figure_tables(sweep), FIGURE_RULE, titled=True)
+    return _html([_with_settings(sweep, table) for table in figure_tables(sweep)], FIGURE_RULE, titled=True)
+
+
+def _with_settings(sweep: Sweep, table: Compared) -> Compared:
+    """The table with what each run sets beside its name, for a page, which is wide enough."""
+    lines = [[run, (settings(sweep.spec.runs[run[0]]), None), *rest] for run, *rest in table.lines]
+    numbers = tuple(number + 1 for number in table.numbers)
+    heads = [table.heads[0], "what it sets", *table.heads[1:]]
+    return replace(table, heads=heads, lines=lines, words=(1,), numbers=numbers)
+
+
+def settings(values: Values) -> str:
+    """What a run of the spec sets, such as `norm before, optimizer.name adam`."""
+    names = short_names(values)
+    return ", ".join(f"{names[key]} {show(value)}" for key, value in values.items()) or "as the base"
 
 
 def claims_html(sweep: Sweep) -> str:
