@@ -218,7 +218,9 @@ class SupervisedModule(SteppedModule):
         return loss
 
     def _metrics_of(self, split: str) -> EpochMetrics:
-        return self._metrics.setdefault(split, EpochMetrics(self._score))
+        if split not in self._metrics:
+            self._metrics[split] = EpochMetrics(self._score)
+        return self._metrics[split]
 
     def _clear(self, *splits: str) -> None:
         for split in splits:
