@@ -77,8 +77,8 @@ def _quantity_and_split(name: str) -> tuple[str, str]:
 def draw(epochs: Sequence[int], panels: Mapping[str, Series], best_epoch: int | None) -> Figure:
     """A figure with a panel for each quantity, up to three in a line.
 
-    Lines and texts are put on the figure itself: Axes with their ticks, title and legend take nearly three times as long (LOG.md), and
-    a sweep draws one figure a trial. Nothing of pyplot's is touched.
+    Lines and texts are put on the figure itself: Axes with their ticks, title and legend take nearly three times as
+    long (LOG.md), and a sweep draws one figure a trial. Nothing of pyplot's is touched.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
