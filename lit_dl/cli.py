@@ -36,7 +36,7 @@ from lit_dl.techniques import TechniqueHelp
 
 _TRAINER_DEFAULTS = {
     "max_epochs": 20,
-    "devices": 1,  # several start this program again for each, and our batches are not split over them yet
+    "devices": 1,  # several are asked for: a process each is started for them, which small networks do not pay for
     "logger": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,
@@ -217,14 +217,15 @@ class LitCLI(LightningCLI):
         return self.run.trainer
 
     def before_fit(self) -> None:
-        """Refuses a folder that holds a run already, then makes it."""
+        """Refuses a folder that holds a run already, then makes it; on several devices the first one does that."""
         assert self.place is not None
-        if (self.place.run_dir / "config.yaml").exists():
+        if self.trainer.is_global_zero and (self.place.run_dir / "config.yaml").exists():
             raise ConfigError("run_dir", f"must not hold a run yet; {self.place.run_dir} does; name another")
         self.before_test()
-        make_folder(self.place.run_dir)
+        if self.trainer.is_global_zero:
+            make_folder(self.place.run_dir)
+            print(f"run folder {self.place.run_dir}")
         self.run.open()
-        print(f"run folder {self.place.run_dir}")
 
     def before_test(self) -> None:
         """Finds what is wrong with the data before anything is written."""
@@ -233,7 +234,9 @@ class LitCLI(LightningCLI):
     before_validate = before_test
 
     def before_predict(self) -> None:
-        """As before a test; the predictions need a folder."""
+        """As before a test; the predictions need a folder, and one device, which keeps them in order."""
+        if self.trainer.world_size > 1:
+            raise ConfigError("trainer.devices", f"must be 1 to predict; got {self.trainer.world_size}")
         self.before_test()
         make_folder(self.predictions.parent)
 
@@ -250,7 +253,8 @@ class LitCLI(LightningCLI):
     def after_fit(self) -> None:
         """Restores the best epoch and says what came out."""
         print_result(self.run.close())
-        if isinstance(self.datamodule, InMemoryDataModule) and (text := self.datamodule.describe(self.model)):
+        is_ours = isinstance(self.datamodule, InMemoryDataModule) and self.trainer.is_global_zero
+        if is_ours and (text := self.datamodule.describe(self.model)):
             print(text)
 
 

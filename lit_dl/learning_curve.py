@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lit_dl.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,9 +42,9 @@ def save_learning_curve(path: Path, rows: Sequence[Mapping[str, Any]], best_epoc
         panels = panels_of(rows)
         if panels:
             figure = draw([int(row["epoch"]) for row in rows], panels, best_epoch)
-            beside = path.with_name(f".{path.name}.{os.getpid()}")
-            figure.savefig(beside, format="png", pil_kwargs={"compress_level": 1})
-            beside.replace(path)
+            picture = BytesIO()
+            figure.savefig(picture, format="png", pil_kwargs={"compress_level": 1})
+            write_bytes(path, picture.getbuffer(), durable=True)
     except Exception as error:
         _log.warning("%s: not drawn (%s: %s)", path, type(error).__name__, error)
 

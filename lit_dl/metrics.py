@@ -49,11 +49,15 @@ class EpochMetrics:
             self._loss = self._loss + _precise(losses_sum)
             self._score = self._score + _precise(self.score(torch.cat(outputs), torch.cat(targets)))
 
-    def sums(self) -> Tensor:
-        """Loss and score summed over samples, and samples: (3,), to be added up over ranks."""
+    def sums(self, device: torch.device | None = None) -> Tensor:
+        """Loss and score summed over samples, and samples: (3,), to be added up over ranks; zeros without a sample.
+
+        Args:
+            device: Where it shall be. `None`: where the batches were.
+        """
         self._settle()
-        parts = [torch.as_tensor(part) for part in (self._loss, self._score)]
-        return torch.stack([*(part.to(parts[0]) for part in parts), torch.as_tensor(self.count).to(parts[0])])
+        loss = _precise(torch.as_tensor(self._loss, device=device))
+        return torch.stack([loss, *(torch.as_tensor(part).to(loss) for part in (self._score, self.count))])
 
 
 def _precise(value: Tensor) -> Tensor:

@@ -39,7 +39,9 @@ class NetworkConfig:
         initializer: What the weights are drawn from: a name of the table, of which the *_truncated_normal are those
             that Keras calls *_normal, or auto, which picks by activation. Biases start at 0.
         norm: Normalization none, before or after the activation. Source: Ioffe & Szegedy 2015 (arXiv 1502.03167).
-        norm_type: batch, or layer: over the units (and pixels) of a sample. Source: Ba et al. 2016 (arXiv 1607.06450).
+        norm_type: batch (of several devices each its share, and the running statistics are those of the first, unless
+            trainer.sync_batchnorm), or layer: over the units (and pixels) of a sample. Source: Ba et al. 2016 (arXiv
+            1607.06450).
         norm_momentum: Share of a batch in the running statistics of batch norm, in (0, 1]. `None`: 0.1, or 0.01 with
             Keras's defaults (there called 0.99).
         norm_eps: Added to the variance, above 0. `None`: 1e-5, or 1e-3 with Keras's defaults.

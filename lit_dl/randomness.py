@@ -1,28 +1,19 @@
 """Where every random number of a run comes from: its seed, the epoch, and what the number is for.
 
-At the start of each epoch all generators are set from (seed, epoch); data order and initialization have streams of
-their own. So a run that resumes after a completed epoch draws what the uninterrupted run would have drawn, with no
-generator saved.
+At the start of each epoch all generators are set from (seed, epoch), and on several devices from the rank too, so that
+dropout differs between them; data order and initialization have streams of their own, the same on all devices. So a run
+that resumes after a completed epoch draws what the uninterrupted run would have drawn, with no generator saved.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from hashlib import blake2b
 
 import numpy as np
 import torch
 
-
-def derive(seed: int, *stream: object) -> int:
-    """A seed for one stream, in [0, 2**63): the same for the same arguments on every machine, unrelated for others.
-
-    >>> derive(0, "order", 1) == derive(0, "order", 1) != derive(0, "order", 2)
-    True
-    """
-    text = "/".join(map(str, (seed, *stream)))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+from lit_dl.seeds import derive
 
 
 def generator(seed: int, *stream: object) -> torch.Generator:
@@ -30,9 +21,12 @@ def generator(seed: int, *stream: object) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *stream))
 
 
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Sets the generators of Python, NumPy and torch (every device) for `epoch`, counted from 1."""
-    value = derive(seed, "epoch", epoch)
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
+    """Sets the generators of Python, NumPy and torch (every device) for `epoch`, counted from 1.
+
+    Rank 0 draws what a run on one device draws; each other rank has a stream of its own.
+    """
+    value = derive(seed, "epoch", epoch, *(("rank", rank) if rank else ()))
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)

@@ -11,20 +11,25 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lit_dl.callbacks.continuation import Continuation
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
-from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row
+from lit_dl.callbacks.epoch_table import EpochTable, Row, best_row, metrics_of
+from lit_dl.callbacks.generator_states import GeneratorStates
 from lit_dl.callbacks.layer_health import LayerHealth
 from lit_dl.callbacks.run_timing import RunTiming
-from lit_dl.callbacks.timed_checkpoint import TimedCheckpoint
+from lit_dl.callbacks.timed_checkpoint import BestCheckpoint
+from lit_dl.checkpoint_io import write_whole_checkpoints
 from lit_dl.config import Config, dump_yaml
 from lit_dl.data.in_memory import InMemoryDataModule
-from lit_dl.errors import ConfigError, never_logged, under
-from lit_dl.files import write_text
+from lit_dl.errors import ConfigError, under
+from lit_dl.files import patiently, write_text
+from lit_dl.keeping import check_monitors, checkpoints, early_stopping
 from lit_dl.learning_curve import save_learning_curve
+from lit_dl.ranks import average_over_ranks
+from lit_dl.resume import fingerprint, is_ahead, rows_to_keep
 from lit_dl.run_config import (
     CheckpointConfig,
     EarlyStoppingConfig,
@@ -70,62 +75,28 @@ class Run:
         default = "val/loss" if isinstance(module, SupervisedModule) else None
         wanted = config.get("diagnostics")
         wanted = isinstance(module, SupervisedModule) if wanted is None else wanted
-        self._check_monitors(wanted)
+        check_monitors(module, self.stopping, self.keeping, wanted)
         self.monitor = self.keeping.monitor or default
         self.table = EpochTable(place.run_dir / "metrics.csv" if place else None, on_row)
         self.timing = RunTiming()
-        self.checkpoint = self._checkpoint("best", self.monitor) if place and self.monitor else None
-        self.last = self._checkpoint("last", None) if place and (self.keeping.last or not self.monitor) else None
-        self.early_stopping = self._early_stopping(default)
-        keeping = [callback for callback in (self.checkpoint, self.last) if callback is not None]
-        health = LayerHealth(place.run_dir / "diagnostics.csv" if place else None) if wanted else None
-        ours = [EpochSeeds(), self.timing, health, self.early_stopping, *keeping, self.table, *(callbacks or [])]
+        folder, is_fresh = place.run_dir / "checkpoints" if place else None, validates_every_epoch(trainer)
+        self.checkpoint, self.last = (
+            checkpoints(folder, self.keeping, self.monitor, is_fresh) if folder else (None, None)
+        )
+        self.early_stopping = early_stopping(self.stopping, default)
+        self.health = LayerHealth(place.run_dir / "diagnostics.csv" if place else None) if wanted else None
+        self.continuation = Continuation(fingerprint(config), self.last)
+        first = [EpochSeeds(), self.timing, GeneratorStates(), self.health, self.early_stopping]
+        ours = [*first, self.table, self.continuation, self.checkpoint, *(callbacks or []), self.last]
         self.trainer = self._trainer(dict(trainer), [callback for callback in ours if callback is not None])
+        write_whole_checkpoints(self.trainer)
+        if self.trainer.world_size > 1 and not isinstance(module, SupervisedModule):
+            average_over_ranks(module)
         self.tracker: Tracker | None = None
+        self._earlier_s = 0.0
         self.is_open = False
 
-    def _check_monitors(self, has_diagnostics: bool) -> None:
-        module = self.module
-        if not isinstance(module, SupervisedModule) or not type(module).__module__.startswith("lit_dl."):
-            return  # a subclass of the user's may log more
-        logged = [*module.logged(), *["lr"] * module.is_scheduled, *["gradient_ratio"] * has_diagnostics]
-        for key, metric in (("early_stopping", self.stopping.monitor), ("checkpoint", self.keeping.monitor)):
-            if metric is not None and metric not in logged:
-                raise never_logged(f"{key}.monitor", metric, logged)
-
-    def _early_stopping(self, default: str | None) -> EarlyStopping | None:
-        config, monitor = self.stopping, self.stopping.monitor or default
-        if config.patience is None or monitor is None:
-            return None
-        if config.patience < 1:
-            raise ConfigError(
-                "early_stopping.patience", f"must be 1 or more, or null for none; got {config.patience!r}"
-            )
-        if config.min_delta < 0:
-            raise ConfigError("early_stopping.min_delta", f"must be 0 or more; got {config.min_delta!r}")
-        # Only a metric that was asked for must be there: a run may end before its first validation.
-        strict = config.monitor is not None
-        return EarlyStopping(
-            monitor, mode=config.mode, patience=config.patience, min_delta=config.min_delta, strict=strict
-        )
-
-    def _checkpoint(self, name: str, monitor: str | None) -> TimedCheckpoint:
-        """Keeps one epoch: the best by `monitor`, or the last. (`save_last` would keep the last that was best.)"""
-        assert self.place is not None
-        return TimedCheckpoint(
-            dirpath=self.place.run_dir / "checkpoints",
-            filename=name,
-            monitor=monitor,
-            mode=self.keeping.mode,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-        )
-
     def _trainer(self, arguments: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        if self.last is not None:
-            self.last._save_on_train_epoch_end = True
-        if self.checkpoint is not None and validates_every_epoch(arguments):
-            self.checkpoint._save_on_train_epoch_end = True  # with all metrics of the epoch, as EarlyStopping does
         module = self.module
         if isinstance(module, SupervisedModule) and arguments.get("gradient_clip_val"):
             module.fused = False  # with mixed precision torch's fused steps refuse clipped gradients
@@ -156,6 +127,7 @@ class Run:
             DataError: A file that cannot be used.
         """
         if isinstance(self.data, InMemoryDataModule):
+            self.data.trainer = self.trainer  # as its `fit` will do: so the data knows how many devices share a batch
             with under("data"):
                 self.data.prepare_data()
                 self.data.setup("fit")
@@ -172,10 +144,11 @@ class Run:
         """Makes the folder, writes the config, starts tracking."""
         self._started = perf_counter()
         self.is_open = True
-        if self.place is None:
+        if self.place is None or not self.trainer.is_global_zero:
             return
-        self.place.run_dir.mkdir(parents=True, exist_ok=True)
-        write_text(self.place.run_dir / "config.yaml", dump_yaml(self.config))
+        folder = self.place.run_dir
+        patiently(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
+        write_text(folder / "config.yaml", dump_yaml(self.config), durable=True)
         tracking = TrackingConfig(**self.config.get("tracking", {}))
         mode = self.place.wandb or tracking.wandb
         if mode == "disabled":
@@ -215,7 +188,7 @@ class Run:
             raise
         finally:
             self._finish_tracking(result, failed, summary or {})
-        result.seconds["total"] = perf_counter() - self._started
+        result.seconds["total"] = perf_counter() - self._started + self._earlier_s
         return result
 
     def _finish_tracking(self, result: RunResult, failed: bool, summary: Mapping[str, Any]) -> None:
@@ -232,9 +205,38 @@ class Run:
         """Whether the module says what to do with the test set."""
         return is_overridden("test_step", self.module)
 
-    def fit(self) -> None:
-        """Trains, between `open` and `close`."""
-        self.trainer.fit(self.module, datamodule=self.data)
+    def fit(self, resume: bool = False) -> None:
+        """Trains, between `open` and `close`.
+
+        Args:
+            resume: Go on after the last epoch that an earlier run of this config completed in this folder, if there is
+                one; `resumed_from` says which. What is there otherwise goes, as if nothing had been.
+        """
+        path = None
+        if resume and self.place is not None:
+            folder, writes = self.place.run_dir, self.trainer.is_global_zero
+            rows = rows_to_keep(folder, self.module, self.config, writes)
+            if rows:
+                self._go_back(rows, writes)
+                path = folder / "checkpoints" / "last.ckpt"
+        self.trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True if path else None)
+
+    @property
+    def resumed_from(self) -> int | None:
+        """The epoch that `fit` went on after, from 1; `None`: it started with the first."""
+        return self.continuation.resumed_from
+
+    def _go_back(self, rows: list[Row], writes: bool) -> None:
+        """Brings everything beside the checkpoint to where it was at the end of the last of these epochs."""
+        epoch = self.continuation.resumed_from = len(rows)
+        self._earlier_s = rows[-1]["elapsed_s"]
+        self.table.resume(rows, writes)
+        if self.health is not None:
+            self.health.resume(epoch, writes)
+        if writes and isinstance(self.checkpoint, BestCheckpoint):
+            self.checkpoint.go_back(is_ahead(self.checkpoint.path, epoch))
+        if self.tracker is not None:
+            self.tracker.resume(rows)
 
     def test(self) -> dict[str, float]:
         """Metrics of the weights as they are on the test set."""
@@ -292,9 +294,4 @@ class Run:
         if stopping is not None and stopping.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
             return "early_stopping"
         limit = self.trainer.max_epochs
-        return "max_epochs" if limit is not None and self.trainer.current_epoch >= limit else "stopped"
-
-
-def metrics_of(row: Row | None) -> dict[str, float]:
-    """The metrics of an epoch's row."""
-    return {name: value for name, value in (row or {}).items() if name not in ("epoch", "elapsed_s")}
+        return "max_epochs" if limit is not None and len(self.table.rows) >= limit else "stopped"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lit_dl.errors import ConfigError
 from lit_dl.tracking import Mode
 
 
@@ -24,6 +25,17 @@ class EarlyStoppingConfig:
     mode: Literal["min", "max"] = "min"
     patience: int | None = 5
     min_delta: float = 0.0
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            ConfigError: A value out of range.
+        """
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError("early_stopping.patience", f"must be 1 or more, or null for none; got {self.patience!r}")
+        if self.min_delta < 0:
+            raise ConfigError("early_stopping.min_delta", f"must be 0 or more; got {self.min_delta!r}")
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,20 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lit_dl.data.batches import Batch, Minibatches
+from lit_dl.data.batches import Batch, Batches, Minibatches
 from lit_dl.errors import ConfigError
 from lit_dl.regularizers import RegularizationConfig, project
 from lit_dl.schedules import SCHEDULES, Plateau, ScheduleConfig, multiplier, schedule_parameters
+
+LOGGED_ALIKE: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
+"""For `log` of what is the same on all devices: without `sync_dist` Lightning warns, and a mean would round."""
 
 
 class SteppedModule(LightningModule):
     """A module that takes `steps_per_execution` optimizer steps in one `training_step`.
 
-    Each step: gradients, clipping, the schedule's learning rate, the optimizer, max norm.
+    Each step: gradients, clipping, the schedule's learning rate, the optimizer, max norm. On several devices gradients
+    are averaged over them at every step, so that all take the same.
 
     Args:
         schedule: How the learning rate changes.
@@ -46,6 +50,7 @@ class SteppedModule(LightningModule):
         self._accumulated = 0
         self._minibatch = 0
         self._is_validated = False
+        self._ranks = 1
 
     @abstractmethod
     def _training_loss(self, batch: Batch) -> Tensor:
@@ -54,16 +59,18 @@ class SteppedModule(LightningModule):
     def training_step(self, batch: Batch | Minibatches, batch_idx: int) -> Tensor | None:
         """The loss of a batch to Lightning; or, with manual optimization, an optimizer step for every minibatch."""
         if self.automatic_optimization:
+            self._minibatch = batch_idx
             return self._training_loss(batch)  # type: ignore[arg-type]
-        several = isinstance(batch, Minibatches)
-        minibatches = batch if several else [batch]
+        if isinstance(batch, Minibatches):
+            minibatches, first = batch.batches, batch_idx * self.steps_per_execution
+        else:
+            minibatches, first = [batch], batch_idx
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        first = batch_idx * self.steps_per_execution if several else batch_idx
         for number, minibatch in enumerate(minibatches):
             self._minibatch = first + number
             is_last = self.trainer.is_last_batch and number == len(minibatches) - 1
-            self._optimize(optimizer, minibatch, is_last)  # type: ignore[arg-type]
+            self._optimize(optimizer, minibatch, is_last)
         return None
 
     def _optimize(self, optimizer: LightningOptimizer, batch: Batch, is_last: bool) -> None:
@@ -102,6 +109,14 @@ class SteppedModule(LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         project(self.regularization_config, self.kernels)
 
+    def _samples_of_step(self, batch: Batch) -> int:
+        """Samples of a minibatch over all devices, of which `batch` is this one's share."""
+        if self._ranks == 1:
+            return len(batch[1])
+        loader = self.trainer.train_dataloader
+        # The samplers that Lightning gives to a DataLoader serve all devices as many.
+        return loader.samples_of(self._minibatch) if isinstance(loader, Batches) else len(batch[1]) * self._ranks
+
     # The learning rate
 
     @property
@@ -121,11 +136,12 @@ class SteppedModule(LightningModule):
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     def on_train_start(self) -> None:
-        """Refuses a rate that changes within epochs where nobody knows how long those are.
+        """Notes how many devices there are; refuses a rate that changes within epochs of unknown length.
 
         Raises:
             ConfigError: The training data has no length.
         """
+        self._ranks = self.trainer.world_size
         config = self.schedule_config
         within = config.warmup_epochs > 0 or SCHEDULES[config.name].is_finite
         if within and math.isinf(self.trainer.num_training_batches):
@@ -143,7 +159,7 @@ class SteppedModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Logs the learning rate of the epoch's last step, and lets `plateau` see the epoch's loss."""
         if self.is_scheduled:
-            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
+            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]), **LOGGED_ALIKE)
         is_new = self._is_validated or not self.trainer.enable_validation
         self._is_validated = False
         if self.plateau is not None and is_new:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,7 +22,7 @@ from lit_dl.optimizers import OptimizerConfig, build_optimizer, check_optimizer
 from lit_dl.randomness import generator, run_seed
 from lit_dl.regularizers import RegularizationConfig, activity_penalty, check_regularization, penalty
 from lit_dl.schedules import ScheduleConfig, check_length, check_schedule
-from lit_dl.stepping import SteppedModule
+from lit_dl.stepping import LOGGED_ALIKE, SteppedModule
 
 Group = TypeVar("Group", NetworkConfig, OptimizerConfig, ScheduleConfig, RegularizationConfig)
 
@@ -176,18 +177,25 @@ class SupervisedModule(SteppedModule):
                 "model.network.input_shape", f"must be {data.shape}, as the data's samples are; got {expected}"
             )
         self._check_targets(data)
-        last = len(data.train_rows) % data.batch_size
-        if self.needs_pairs and (data.batch_size == 1 or (last == 1 and not data.drop_last)):
-            fix = "choose 2 or more" if data.batch_size == 1 else "choose another, or set data.drop_last"
+        if self.needs_pairs and data.smallest_batch < 2 * data.ranks:
+            least = 2 * data.ranks
+            fix = f"choose {least} or more" if data.batch_size < least else "choose another, or set data.drop_last"
+            where = f" on one of {data.ranks} devices" if data.ranks > 1 else ""
             raise ConfigError(
                 "data.batch_size",
-                f"must leave no batch of one sample, which batch norm cannot normalize, of {len(data.train_rows):,}; "
-                f"got {data.batch_size}; {fix}",
+                f"must leave no batch of one sample{where}, which batch norm cannot normalize, of "
+                f"{len(data.train_rows):,}; got {data.batch_size}; {fix}",
+            )
+        if self.loss_name == "rmse" and data.ranks > 1:
+            raise ConfigError(
+                "model.loss",
+                f"must not be rmse on {data.ranks} devices, whose roots do not add up to that of a batch; take mse, "
+                "which is least where rmse is",
             )
 
     @property
     def needs_pairs(self) -> bool:
-        """Whether a training batch must have two samples: dense batch norm has nothing else to take a variance of."""
+        """Whether a batch must have two samples on a device: dense batch norm can take no variance of one."""
         return any(isinstance(module, nn.BatchNorm1d) for module in self.network.modules())
 
     @abstractmethod
@@ -202,8 +210,13 @@ class SupervisedModule(SteppedModule):
     def _training_loss(self, batch: Batch) -> Tensor:
         self._activities.clear()  # of forwards that were no step's
         loss = self._measure(batch, "train")
-        config = self.regularization_config
-        for extra in (penalty(config, self.kernels, len(batch[1])), activity_penalty(config, self._activities)):
+        config, samples = self.regularization_config, self._samples_of_step(batch)
+        activity = activity_penalty(config, self._activities)
+        if self._ranks > 1:
+            # Gradients are averaged over devices: weighted so, means over shares become the mean over the whole batch.
+            weight = len(batch[1]) * self._ranks / samples
+            loss, activity = loss * weight, None if activity is None else activity * weight
+        for extra in (penalty(config, self.kernels, samples), activity):
             loss = loss if extra is None else loss + extra
         self._activities.clear()
         return loss
@@ -227,12 +240,13 @@ class SupervisedModule(SteppedModule):
             self._metrics_of(split).clear()
 
     def _log_epoch(self, *splits: str) -> None:
-        # A run resumed from the end of an epoch's training ends that epoch again, without a sample.
-        for split in (split for split in splits if self._metrics_of(split).count):
-            sums = self.trainer.strategy.reduce(self._metrics_of(split).sums(), reduce_op="sum")
+        for split in splits:
+            sums = self.trainer.strategy.reduce(self._metrics_of(split).sums(self.device), reduce_op="sum")
             assert isinstance(sums, Tensor)
+            if not sums[2]:  # a run resumed from the end of an epoch's training ends that epoch again, without a sample
+                continue
             score = self._of_mean(sums[1] / sums[2])
-            self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/{self.score}": score})
+            self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/{self.score}": score}, **LOGGED_ALIKE)
 
     def on_train_epoch_start(self) -> None:
         self._clear("train")
@@ -246,6 +260,10 @@ class SupervisedModule(SteppedModule):
 
     def on_validation_epoch_start(self) -> None:
         self._clear("val")
+        if self.trainer.world_size > 1:
+            # Those of batch norm are of each device's shares; the checkpoint has the first one's.
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def on_validation_epoch_end(self) -> None:
         self._log_epoch("val")

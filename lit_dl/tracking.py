@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -63,6 +65,39 @@ def _server_answers(timeout_s: float = 3.0) -> bool:
         return False
 
 
+_Row = dict[str, Any]
+
+
+def logged_rows(path: Path) -> Iterator[_Row]:
+    """The rows of the history in one of W&B's files, up to where a killed process may have broken it off.
+
+    The file is a header of 7 bytes, and records in LevelDB's log format, in parts that end with a block of 32 KiB.
+    """
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+    content = path.read_bytes()
+    place, parts = 7, b""
+    while place + 7 <= len(content):
+        if (left := 32768 - place % 32768) < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        parts += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if place > len(content):
+            return
+        if kind not in (1, 4):  # neither whole, nor the last part
+            continue
+        try:
+            record = Record.FromString(parts)
+        except DecodeError:
+            return
+        parts = b""
+        if record.HasField("history"):
+            yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+
+
 class Tracker:
     """One W&B run, for one run of ours.
 
@@ -102,8 +137,12 @@ class Tracker:
             disable_git=True,
             x_transaction_log_flush_interval=0.2,  # the default of 15 s leaves a killed run empty
         )
+        settled = settle(mode)
+        if settled == "offline":  # W&B would tell its server how it is used all the same
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        self._folder = folder
         self._run = wandb.init(
-            mode=mode if mode != "auto" else settle(mode),  # type: ignore[arg-type]
+            mode=settled,  # type: ignore[arg-type]
             dir=str(folder),
             project=project,
             entity=entity,
@@ -136,6 +175,51 @@ class Tracker:
                 tracker.seconds += perf_counter() - started
 
         return EpochLogger(experiment=self._run, log_model=False)
+
+    def resume(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Logs what W&B lost with an earlier process that was killed; call it before the first new epoch.
+
+        Such a process takes with it what it had not sent to the server (up to 15 s) or not yet written (0.2 s). An
+        online run takes what the server lacks from the files of earlier processes; the rest, and all there is to take
+        offline, is in `rows`.
+
+        Args:
+            rows: The row of each epoch that was completed, with its `epoch`.
+        """
+        started = perf_counter()
+        last = max((row["epoch"] for row in rows), default=0)
+        kept, lost = self._earlier_rows()
+        for earlier in lost:
+            if earlier.get("epoch", 0) <= last:  # the next is trained again
+                self._run.log({name: value for name, value in earlier.items() if not name.startswith("_")})
+        names: dict[float, set[str]] = {}
+        for earlier in [*kept, *lost]:
+            names.setdefault(earlier.get("epoch", 0), {"epoch", "elapsed_s"}).update(earlier)
+        first = max((epoch for epoch in names if epoch <= last), default=0)  # the epoch in which the files end
+        for row in rows:
+            there = names.get(row["epoch"], {"epoch", "elapsed_s"})
+            if row["epoch"] >= first and not row.keys() <= there:
+                self._run.log({name: row[name] for name in row if name == "epoch" or name not in there})
+        self.seconds += perf_counter() - started
+
+    def _earlier_rows(self) -> tuple[list[_Row], list[_Row]]:
+        """The rows in the files of earlier processes that this run has, and those that it must log again."""
+        run, found = self._run, self._folder.glob(f"wandb/*run-*-{self._run.id}/run-{self._run.id}.wandb")
+        paths = sorted(found, key=lambda path: path.parent.name.removeprefix("offline-"))
+        paths = [path for path in paths if path != Path(run.settings.sync_file)]
+        offline = [path for path in paths if path.parent.name.startswith("offline-")]
+        if run.offline:  # what online processes had not sent is not known here
+            return [row for path in offline for row in logged_rows(path)], []
+        lost: list[_Row] = []
+        for path in offline:
+            synced = path.with_suffix(".wandb.synced")
+            if not synced.exists():
+                lost += logged_rows(path)
+                synced.touch()  # so that `wandb sync` leaves it out
+        # A process that resumed wrote again, under the same steps, what the server lacked then.
+        by_step = {row["_step"]: row for path in paths if path not in offline for row in logged_rows(path)}
+        sent = [by_step[step] for step in sorted(by_step) if step < run.starting_step]
+        return sent, lost + [by_step[step] for step in sorted(by_step) if step >= run.starting_step]
 
     def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
         """Records the summary and closes the run."""

@@ -81,6 +81,7 @@ def check_spec(spec: SweepSpec) -> Checked:
     _check_keys(spec)
     _check_metrics_of_ours(spec)
     spec = replace(spec, base=_completed(spec.base))
+    _check_devices(spec)
     spec = replace(spec, space=_typed(spec))
     _check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
@@ -214,21 +215,49 @@ def _check_trainer(config: Config) -> None:
         value = get_key(config, f"trainer.{key}")
         if value is not None and not isinstance(value, str) and value == 0:
             raise ConfigError(f"trainer.{key}", f"must be above 0, or no epoch has a metric; got {value!r}")
-    devices, nodes = get_key(config, "trainer.devices"), get_key(config, "trainer.num_nodes")
-    several = str(devices) not in ("None", "auto", "0", "1")
-    if several or nodes not in (None, 1):
-        key, value = ("devices", devices) if several else ("num_nodes", nodes)
+    nodes = get_key(config, "trainer.num_nodes")
+    if nodes not in (None, 1):
+        raise ConfigError("trainer.num_nodes", f"must be 1 in a sweep, whose trials are on one machine; got {nodes!r}")
+    _check_strategy(get_key(config, "trainer.strategy"))
+
+
+def _check_strategy(strategy: object) -> None:
+    """Refuses what would start processes of its own from that of a worker."""
+    name, start = strategy, None
+    if isinstance(strategy, dict):
+        name, start = strategy.get("class_path"), (strategy.get("init_args") or {}).get("start_method")
+    if any(word in str(name) for word in ("spawn", "fork", "notebook")) or start not in (None, "popen"):
         raise ConfigError(
-            f"trainer.{key}", f"must be 1 or auto in a sweep, where each trial has one device; got {value!r}"
+            "trainer.strategy", f"must be one whose processes a worker can start; got {start or name!r}; use ddp"
         )
 
 
+def _check_devices(spec: SweepSpec) -> None:
+    """Holds `trainer.devices`, which is that of all trials, to the size of slots."""
+    key, devices, gpus = "trainer.devices", get_key(spec.base, "trainer.devices"), spec.slot.gpus
+    places = [_place(parameter, key) for parameter in spec.space if key in parameter.targets()]
+    places += [f"runs.{run}" for run, values in spec.runs.items() if key in values]
+    if places:
+        raise ConfigError(f"{places[0]}.{key}", "must be the same in all trials, as slots are; set it in the base")
+    if gpus is not None and get_key(spec.base, "trainer.accelerator") == "cpu":
+        raise ConfigError("slot.gpus", f"must be left out with trainer.accelerator=cpu; got {gpus:g}")
+    if devices in (None, "auto"):
+        return
+    if not re.fullmatch("[1-9][0-9]*", str(devices)):
+        raise ConfigError(
+            key, f"must be a whole number, 1 or more, or auto in a sweep, whose slots say which; got {devices!r}"
+        )
+    if gpus is not None and int(devices) != (spec.slot.devices or 1):
+        raise ConfigError(key, f"must be what slot.gpus={gpus:g} says, or left out; got {devices}")
+
+
 def _step_limits(config: Config) -> Config:
-    """Trainer arguments for one training and one validation batch, if there ever is one."""
+    """Trainer arguments for one training and one validation batch, if there ever is one, in this process alone."""
     every, epochs = (get_key(config, f"trainer.{key}") for key in ("check_val_every_n_epoch", "max_epochs"))
     never = get_key(config, "trainer.limit_val_batches") == 0 or (every or 1) > (epochs or 1) >= 0
     limits = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0 if never else 1}
-    return {**limits, "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "logger": False}
+    alone = {"devices": 1, "strategy": "auto"}
+    return {**limits, **alone, "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "logger": False}
 
 
 def _check_step(spec: SweepSpec, config: Config) -> list[str]:

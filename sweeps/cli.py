@@ -20,6 +20,7 @@ def launch(args: argparse.Namespace) -> int:
     from sweeps.launch import Launch, check_workers
     from sweeps.launch import launch as run
     from sweeps.spec_file import load_spec, parse_duration
+    from sweeps.storage import STORAGE_VARIABLE
 
     settings = {}
     for setting in args.set:
@@ -39,19 +40,25 @@ def launch(args: argparse.Namespace) -> int:
         timeout=None if args.timeout is None else parse_duration(args.timeout, "timeout"),
     )
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
-    return run(spec, Launch(run_dir, args.storage, args.wandb), args.dry_run)
+    url = args.storage or os.environ.get(STORAGE_VARIABLE)
+    return run(spec, Launch(run_dir, url, args.wandb, args.engine), args.dry_run)
 
 
 def worker(args: argparse.Namespace) -> int:
-    """Run trials of a sweep in this process; `launch` starts these."""
+    """Run trials of a sweep in this process, beside those that `launch` starts, on this or any machine."""
+    from sweeps.run_folder import join_folder
+    from sweeps.storage import STORAGE_VARIABLE
     from sweeps.worker import main as work
 
-    return work(Path(args.run_dir), args.slot, args.threads, args.wandb, args.with_launcher)
+    url = args.storage or os.environ.get(STORAGE_VARIABLE)
+    run_dir = Path(args.run_dir) if args.run_dir else None
+    run_dir = join_folder(run_dir, args.study, url)
+    return work(run_dir, url, args.slot, args.threads, args.wandb, args.with_launcher)
 
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.locks import is_alive
+    from sweeps.owners import is_alive
     from sweeps.results import counted, read_status
 
     found = read_status(Path(args.run_dir))
@@ -137,10 +144,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add(launch, "launch")
     sub.add_argument("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
     sub.add_argument("--n_trials", metavar="N", help="runs in total, over all interruptions")
-    sub.add_argument("--workers", metavar="N", help="processes; auto: one a GPU, or one a CPU core")
+    sub.add_argument("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
+    sub.add_argument("--engine", choices=("local", "ray"), default="local", help="where workers run; default: here")
     sub.add_argument("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
     sub.add_argument(
-        "--storage", metavar="URL", help="database for the study; default: a journal file in the run folder"
+        "--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR"
     )
     sub.add_argument(
         "--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline"
@@ -150,8 +158,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
 
     sub = add(worker, "worker")
-    sub.add_argument("run_dir", metavar="RUN_DIR")
-    sub.add_argument("--slot", type=int, default=0, help="its number in results")
+    sub.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help="with --study, where to put files: runs/NAME")
+    sub.add_argument("--study", metavar="NAME", help="a study in --storage, where there is no run folder yet")
+    sub.add_argument("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
+    slot = int(os.environ.get("SLURM_PROCID", "0"))
+    sub.add_argument("--slot", type=int, default=slot, help="its number in results; default: $SLURM_PROCID, else 0")
     sub.add_argument("--threads", type=int, default=1, help="CPU threads")
     sub.add_argument("--wandb", choices=_WANDB[1:], default="offline")
     sub.add_argument("--with_launcher", action="store_true", help="stop when standard input ends")

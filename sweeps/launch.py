@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import re
 import signal
-from collections import Counter
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any
+from time import monotonic
 
 from lit_dl.config import get_key
 from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, settle
 from sweeps.check import Checked, check_in_child
-from sweeps.engines.local import LocalEngine, place_slots
+from sweeps.engines.engine import Engine, WorkerStart
+from sweeps.engines.local import LocalEngine
+from sweeps.engines.slots import place_slots, processes_of
 from sweeps.live import LiveView
-from sweeps.locks import identity
-from sweeps.results import Row, ranking, rows_of, write_results
+from sweeps.patience import Patience, outage
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.samplers import exhausted_at, rehearse
 from sweeps.spec import SweepSpec
-from sweeps.storage import without_password
+from sweeps.status import Progress, about
 from sweeps.study import SharedStudy
 
 _POLL_S = 0.5
-_MOST_QUICK_DEATHS = 5
+_MOST_OF_THE_TIME = 0.05  # that the launcher spends on status and results: thousands of trials take a while to write
+_MOST_DEATHS_IN_A_ROW = 5
+_EVALUATED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ class Launch:
         run_dir: The run folder.
         url: Storage; `None`: the journal in the run folder.
         wandb: Tracking mode; `None`: what the base says.
+        engine: local or ray.
     """
 
     run_dir: Path
-    url: str | None
+    url: str | None = field(repr=False)
     wandb: Mode | None
+    engine: str = "local"
 
 
 def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
@@ -64,13 +67,16 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
     check_same(order.run_dir, checked.spec)
     exhausted_at(checked.spec)
     rehearse(checked.spec)
+    if order.engine == "local":
+        place_slots(spec.workers, spec.slot, checked.gpus, processes_of(checked.spec))
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     if dry_run:
         return 0
     with open_folder(order.run_dir):
         write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
-        return Sweep(checked, order, study).run()
+        with _engine(checked, order) as engine:
+            return Sweep(checked, order, study, engine).run()
 
 
 def _summary(checked: Checked) -> str:
@@ -88,6 +94,20 @@ def _settled(order: Launch, spec: SweepSpec) -> Mode:
         raise ConfigError("--wandb" if order.wandb else error.key, error.problem) from None
 
 
+def _engine(checked: Checked, order: Launch) -> Engine:
+    spec = checked.spec
+    start = WorkerStart(order.run_dir, spec.name, order.url, _settled(order, spec))
+    processes = processes_of(spec)
+    if order.engine == "ray":
+        from sweeps.engines.ray import RayEngine
+
+        on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
+        return RayEngine(
+            start, spec.workers, spec.slot, gpus=checked.gpus, processes=processes, may_use_gpus=not on_cpu
+        )
+    return LocalEngine(start, place_slots(spec.workers, spec.slot, checked.gpus, processes))
+
+
 class Sweep:
     """A sweep that is ready to run: its study, its workers, and what is shown of them.
 
@@ -95,119 +115,113 @@ class Sweep:
         checked: The resolved spec and the devices.
         order: Where and how.
         study: The study, open.
+        engine: What runs workers.
     """
 
-    def __init__(self, checked: Checked, order: Launch, study: SharedStudy) -> None:
-        self.spec, self.order, self.study = checked.spec, order, study
-        slots = place_slots(checked.spec.workers, checked.gpus)
-        self.wandb = _settled(order, checked.spec)
-        self.engine = LocalEngine(order.run_dir, slots, order.url, self.wandb)
-        self.begun, self.started = monotonic(), datetime.now(UTC)
+    def __init__(self, checked: Checked, order: Launch, study: SharedStudy, engine: Engine) -> None:
+        self.spec, self.order, self.study, self.engine = checked.spec, order, study, engine
         self.stopping: str | None = None
-        self.rows: list[Row] = []
-        self._seen: tuple[int, int] = (-1, -1)
+        self.stop = threading.Event()
+        told = about(order.url, engine.order.wandb, len(engine.slots), order.engine)
+        self.progress = Progress(checked.spec, study, order.run_dir, told)
+        self._published = self._deaths = 0.0
+        self._mark = (-1, -1)
+        self._over_since: float | None = None
+        self._is_full = False
 
     def run(self) -> int:
         """Starts the workers and stays until they are done, or told to stop."""
-        given_back = self.study.reclaim(hosts=True)
         with LiveView(self.spec) as view, self._signals():
-            for number in given_back:
+            self.study.patience = Patience(self.stop, view.say)
+            for number in self.study.reclaim(elsewhere=True):
                 view.say(f"trial {number}: its worker died; it waits to run again")
             if not self.study.is_finished() or self.spec.evaluate_test == "best":
                 self.engine.start()
-            while self.engine.workers and self.stopping is None:
-                sleep(_POLL_S)
-                self._step(view)
-            state = self.stopping or ("finished" if self.study.is_finished() else "unfinished")
-            if self.stopping is not None:
-                view.say(f"{self.stopping}: stopping the workers")
+            try:
+                while self._goes_on():
+                    self.stop.wait(_POLL_S)
+                    self._step(view)
+                state = self._end(view)
+            except Exception as error:
+                if outage(error) is None or self.stopping is None:
+                    raise
                 self.engine.stop()
-                self.study.reclaim()
-            self._publish(view, state)
-        view.end(self.status(state), self.rows, self.order.run_dir)
+                view.say("the study's storage is away: what ran is given back at the next launch")
+                state = self.stopping
+        view.end(self.progress.status(state), self.progress.rows, self.order.run_dir)
         return self._exit_status(state)
 
+    def _goes_on(self) -> bool:
+        """Whether there are workers, here or elsewhere, that have something to do."""
+        if self.stopping is not None or set(self.engine.workers) - self.engine.pending:
+            return self.stopping is None
+        if not self.study.is_over():  # without workers of its own, a launcher waits for those of others
+            return bool(self.engine.pending) or not self.engine.slots
+        self._over_since = self._over_since or monotonic()
+        is_evaluated = self.spec.evaluate_test != "best" or bool(self.study.evaluations())
+        return not (self.engine.slots or is_evaluated or monotonic() - self._over_since > _EVALUATED_WITHIN_S)
+
     def _step(self, view: LiveView) -> None:
-        for slot in self.engine.collect():
-            given_back = self.study.reclaim()
+        for death in self.engine.collect():
+            given_back = self.study.reclaim(how=f"its worker {death.how}")
             what = f"trial {', '.join(map(str, given_back))} waits to run again" if given_back else "it had no trial"
-            log = self.engine.log_of(slot)
-            view.say(f"worker {slot} died; {what}; see {log}{_last_line(log)}")
-            if self.engine.quick_deaths > _MOST_QUICK_DEATHS:
-                self.stopping = "workers keep dying"
+            tail = f", which ends: {death.last_line}" if death.last_line else ""
+            view.say(f"worker {death.slot} {death.how}; {what}; see {death.log}{tail}")
+            self._deaths = self._deaths + 1 if self._mark == self.progress.mark() else 1
+            self._mark = self.progress.mark()
+            if self._deaths > max(_MOST_DEATHS_IN_A_ROW, 2 * len(self.engine.slots)):
+                self._stop("workers keep dying")
                 return
-            self.engine.restart(slot)
-        self._publish(view, "running")
-        if self.spec.timeout is not None and monotonic() - self.begun > self.spec.timeout:
-            self.stopping = "timeout"
-        last = self._rows_of_this_launch()[-self.spec.max_failures :]
-        if len(last) == self.spec.max_failures and all(row["state"] == "FAIL" for row in last):
-            self.stopping = f"the last {len(last)} trials failed"
+            self.engine.restart(death.slot)
+        if monotonic() - self._published > self.progress.seconds / _MOST_OF_THE_TIME:
+            self._publish(view, "running")
+        if self.spec.timeout is not None and monotonic() - self.progress.begun > self.spec.timeout:
+            self._stop("timeout")
+        last = self.progress.of_this_launch()[-self.spec.max_failures :]
+        if len(last) == self.spec.max_failures and all(row["outcome"] == "failed" for row in last):
+            self._stop(f"the last {len(last)} trials failed")
 
     def _publish(self, view: LiveView, state: str) -> None:
-        trials = self.study.trials()
-        evaluations = self.study.evaluations()
-        finished = sum(trial.state.is_finished() for trial in trials)
-        if (finished, len(evaluations)) != self._seen:
-            self._seen = (finished, len(evaluations))
-            rows = rows_of(self.spec, trials, evaluations)
-            self.rows = sorted(rows, key=lambda row: str(row["finished"]))
-            write_results(self.order.run_dir / "results.csv", rows)
-        self.running = [_running(trial) for trial in trials if trial.state.name == "RUNNING"]
-        self.waiting = sum(trial.state.name == "WAITING" for trial in trials)
-        status = self.status(state)
-        write_text(self.order.run_dir / "status.json", json.dumps(status, indent=1))
-        view.update(status, self.rows)
+        try:
+            view.update(self.progress.publish(state), self.progress.rows)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not self._is_full:
+                view.say(f"{self.order.run_dir}: no space left on the device; the sweep waits for space")
+            self._is_full = True
+        else:
+            if self._is_full:
+                view.say(f"{self.order.run_dir}: there is space again; going on")
+            self._is_full = False
+        self._published = monotonic()
 
-    def status(self, state: str) -> dict[str, Any]:
-        """What `sweeps status` shows."""
-        counts = {name: sum(row["state"] == name for row in self.rows) for name in ("COMPLETE", "PRUNED", "FAIL")}
-        counts |= {"RUNNING": len(self.running), "WAITING": self.waiting}
-        best = ranking(self.rows, self.spec.objectives)
-        elapsed = monotonic() - self.begun
-        return {
-            "schema": 1,
-            "name": self.spec.name,
-            "state": state,
-            "launcher": identity(),
-            "storage": without_password(self.order.url) if self.order.url else "journal",
-            "wandb": self.wandb,
-            "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.spec.objectives],
-            "n_trials": self.study.total,
-            "workers": len(self.engine.slots),
-            "counts": counts,
-            "outcomes": dict(Counter(row["outcome"] for row in self.rows)),
-            "started": self.started.isoformat(timespec="seconds"),
-            "updated": datetime.now(UTC).isoformat(timespec="seconds"),
-            "elapsed_s": round(elapsed, 1),
-            "left_s": self._left(elapsed) if state == "running" else None,
-            "best": {key: best[0][key] for key in ("number", "value", "mean", "n")} if best else None,
-            "running": self.running,
-        }
+    def _end(self, view: LiveView) -> str:
+        if self.stopping is not None:
+            view.say(f"{self.stopping}: stopping the workers")
+            self.engine.stop()
+            self.study.reclaim()
+        state = self.stopping or ("finished" if self.study.is_finished() else "unfinished")
+        self._publish(view, state)
+        return state
 
-    def _left(self, elapsed: float) -> float | None:
-        """Seconds to go, if trials go on as those that ended in this launch."""
-        here = self._rows_of_this_launch()
-        if not here:
-            return None
-        rest = self.study.total - len(self.rows)
-        return round(elapsed / len(here) * rest, 1)
-
-    def _rows_of_this_launch(self) -> list[Row]:
-        return [row for row in self.rows if str(row["finished"]) >= self.started.isoformat()]
+    def _stop(self, why: str) -> None:
+        self.stopping = why
+        self.stop.set()
 
     def _exit_status(self, state: str) -> int:
         if state == "interrupted":
             return 130
-        failed = bool(self.rows) and all(row["state"] == "FAIL" for row in self.rows)
+        rows = self.progress.rows
+        failed = bool(rows) and all(row["state"] == "FAIL" for row in rows)
         return 1 if failed or state not in ("finished", "timeout") else 0
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def stop(*_: object) -> None:
-            self.stopping = "interrupted"
-
-        kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        kept = {
+            number: signal.signal(number, lambda *_: self._stop("interrupted"))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
@@ -215,35 +229,15 @@ class Sweep:
                 signal.signal(number, handler)
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f", which ends: {lines[-1].strip()}" if lines else ""
-
-
-def _running(trial: Any) -> dict[str, Any]:
-    values = trial.intermediate_values
-    last = max(values, default=None)
-    since = trial.datetime_start
-    return {
-        "number": trial.number,
-        "slot": trial.user_attrs.get("owner", {}).get("slot"),
-        "attempt": trial.user_attrs.get("attempt"),
-        "epoch": last,
-        "value": values[last] if last is not None else None,
-        "elapsed_s": round((datetime.now() - since).total_seconds(), 1) if since else None,
-        "params": trial.params,
-    }
-
-
 def check_workers(value: str | None) -> int | None:
     """The number of workers from a command line: `None` for auto.
 
     Raises:
-        ConfigError: Neither auto nor a whole number of 1 or more.
+        ConfigError: Neither auto nor a whole number.
     """
     if value in (None, "auto"):
         return None
     assert value is not None
-    if not re.fullmatch("[0-9]+", value) or int(value) < 1:
-        raise ConfigError("workers", f"must be auto or a whole number, 1 or more; got {value!r}")
+    if not re.fullmatch("[0-9]+", value):
+        raise ConfigError("workers", f"must be auto or a whole number, 0 or more; got {value!r}")
     return int(value)

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from lit_dl.errors import StorageError
 
 
@@ -54,35 +52,3 @@ class RunFolderLock:
     def release(self) -> None:
         """Frees the folder."""
         self._file.close()
-
-
-def identity() -> dict[str, object]:
-    """What tells this process from every other, also from a later one with its number."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def _started(pid: int) -> str:
-    """When a process began, in a form that does not change when the clock is set; empty when it is no more."""
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return ""
-        stat = Path(f"/proc/{pid}/stat")  # in ticks since the machine started; psutil adds the time of the clock
-        return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else str(process.create_time())
-    except (psutil.NoSuchProcess, OSError):
-        return ""
-
-
-def is_alive(owner: dict[str, object], hosts: bool = False) -> bool:
-    """Whether the process of an `identity` still runs.
-
-    Args:
-        owner: The identity; an empty one is dead.
-        hosts: Take processes on other machines for dead; otherwise for alive, as nothing is known of them here.
-    """
-    if not owner:
-        return False
-    if owner.get("host") != socket.gethostname():
-        return not hosts
-    started = _started(int(str(owner.get("pid", 0))))
-    return bool(started) and started == owner.get("started")

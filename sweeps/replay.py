@@ -13,7 +13,8 @@ from lit_dl.cli import build_run
 from lit_dl.command import quieten
 from lit_dl.config import load_yaml
 from lit_dl.errors import StorageError
-from sweeps.trial import trial_dir
+from sweeps.results import trial_dir
+from sweeps.trial import on_one_device
 
 
 class StopAfter(Checkpoint):
@@ -46,7 +47,7 @@ def replay_trial(run_dir: Path, number: int) -> int:
     if not before:
         raise StorageError(f"{folder / 'metrics.csv'}: must hold the metrics of an epoch; it holds none")
     quieten()
-    run = build_run(load_yaml(folder / "config.yaml"), callbacks=[StopAfter(len(before))])
+    run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopAfter(len(before))])
     run.fit()
     differences = _differences(before, run.table.rows)
     print(f"trial {number}: {len(before)} epochs, {len(before[0]) - 1} metrics each, run again")

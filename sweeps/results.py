@@ -41,6 +41,11 @@ FIRST_COLUMNS = (
 _TEXT = ("state", "outcome", "reason", "config_id", "run", "started", "finished")
 
 
+def trial_dir(run_dir: Path, number: int) -> Path:
+    """The folder of a trial."""
+    return run_dir / "trials" / f"{number:05d}"
+
+
 def rows_of(
     spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Mapping[str, float]]
 ) -> list[Row]:
@@ -115,7 +120,7 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
 
     Returns:
         For each configuration: the row of its best run, with `mean`, `deviation` (`None` for one seed), `n`, `numbers`,
-        and `front`: whether no other beats it.
+        and `front`: whether no other beats it, where there are several objectives.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -129,11 +134,12 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
         best = min(members, key=lambda row: sign * float(row["value"]))
         spread = stdev(values) if len(values) > 1 else None
         numbers = [row["number"] for row in members]
-        front = not any(_beats(other, points[config_id]) for other in points.values())
+        front = len(objectives) > 1 and not any(_beats(other, points[config_id]) for other in points.values())
         more = {"mean": fmean(values), "deviation": spread, "n": len(values), "numbers": numbers, "front": front}
         entries.append({**best, **more})
     most = max((entry["n"] for entry in entries), default=0)
-    return sorted(entries, key=lambda e: (e["n"] < most, len(objectives) > 1 and not e["front"], sign * e["mean"]))
+    several = len(objectives) > 1
+    return sorted(entries, key=lambda e: (e["n"] < most, several and not e["front"], sign * e["mean"], e["number"]))
 
 
 def _signs(objectives: list[Objective]) -> list[float]:

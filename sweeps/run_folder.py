@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lit_dl.errors import LitError, StorageError
+from lit_dl.files import write_text
 from sweeps.locks import RunFolderLock
 from sweeps.spec import SweepSpec, check_continues
 from sweeps.spec_file import load_spec
+from sweeps.storage import JOURNAL, spec_text
 
 
 def check_folder(run_dir: Path) -> None:
@@ -20,7 +22,8 @@ def check_folder(run_dir: Path) -> None:
             raise NotADirectoryError(0, f"{place} is no folder")
         if not os.access(place, os.W_OK | os.X_OK) or str(place.absolute()).startswith(("/proc", "/sys")):
             raise PermissionError(0, f"{place} cannot be written")
-        holds = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
+        names = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
+        holds = {name for name in names if not name.startswith(".")}  # such as another worker's, half written
     except OSError as error:
         raise _unwritable(run_dir, error) from None
     if holds and "spec.yaml" not in holds:
@@ -39,6 +42,36 @@ def check_same(run_dir: Path, spec: SweepSpec) -> None:
     path = run_dir / "spec.yaml"
     if path.exists():
         check_continues(load_spec(path), spec)
+
+
+def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Path:
+    """The run folder for a worker that joins a sweep: the launcher's, or one of its own on another machine.
+
+    Args:
+        run_dir: The folder; `None`: runs/NAME.
+        study: Name of a study in the storage; `None`: the folder says.
+        url: The storage; `None`: the journal in the folder.
+
+    Raises:
+        StorageError: There is no such folder or study, or it belongs to another storage.
+    """
+    if study is None:
+        if run_dir is None:
+            raise StorageError("RUN_DIR: must be given, or --study NAME with --storage URL")
+        if not (run_dir / "spec.yaml").is_file():
+            raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no spec.yaml")
+        if url is None and not (run_dir / JOURNAL).is_file():
+            raise StorageError(f"{run_dir}: must have a study in it; its sweep uses a database; give its --storage")
+        return run_dir
+    if url is None:
+        raise StorageError("--study: must come with --storage URL, or $SWEEPS_STORAGE")
+    text = spec_text(url, study)
+    run_dir = run_dir or Path("runs") / study
+    if not (run_dir / "spec.yaml").exists():
+        check_folder(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+    write_text(run_dir / "spec.yaml", text)
+    return run_dir
 
 
 @contextmanager

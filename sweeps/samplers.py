@@ -14,7 +14,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 
 from lit_dl.errors import ConfigError, suggest, unknown_name
-from lit_dl.randomness import derive
+from lit_dl.seeds import derive
 from sweeps.space import Parameter, Space
 from sweeps.spec import Plugin, SweepSpec
 
@@ -146,10 +146,13 @@ def _tell(study: optuna.Study, trial: optuna.Trial, values: list[float]) -> None
 
 
 def suggest_one(trial: optuna.Trial, parameter: Parameter) -> Any:
-    """A value for one parameter, from the trial's sampler."""
+    """A value for one parameter, from the trial's sampler; one that it has, from a claim that broke off, stays."""
+    distribution = parameter.distribution()
+    if parameter.name in trial.distributions and parameter.name not in trial.relative_params:
+        # Drawn all the same, so that what follows is what it would have been.
+        trial.study.sampler.sample_independent(trial.study, trial._get_latest_trial(), parameter.name, distribution)
     if not parameter.is_range:
         return trial.suggest_categorical(parameter.name, parameter.options())
-    distribution = parameter.distribution()
     bounds = {"step": distribution.step, "log": distribution.log}
     suggest_number = trial.suggest_int if parameter.type == "int" else trial.suggest_float
     return suggest_number(parameter.name, distribution.low, distribution.high, **bounds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 
 from lit_dl.config import Config, dump_yaml, get_key, leaves
 from lit_dl.errors import ConfigError
@@ -21,6 +21,10 @@ MAY_CHANGE = (
     "tracking",
     "timeout",
     "max_failures",
+    "slot",
+    "trial_timeout_s",
+    "keep",
+    "retry_out_of_memory",
     "check",
     "evaluate_test",
     "published",
@@ -54,6 +58,25 @@ class Plugin:
 
 
 @dataclass(frozen=True)
+class SlotSize:
+    """What one trial gets to run on.
+
+    Args:
+        gpus: GPUs: a whole number, on which a trial trains together, or a share such as 0.25. `None`: one where there
+            are any.
+        cpus: CPU cores. `None`: the machine's, divided by its slots.
+    """
+
+    gpus: float | None = None
+    cpus: int | None = None
+
+    @property
+    def devices(self) -> int | None:
+        """Devices on which a trial trains together, where that is said."""
+        return int(self.gpus) if self.gpus is not None and self.gpus >= 1 else None
+
+
+@dataclass(frozen=True)
 class SweepSpec:
     """A sweep, with everything that is not said filled in.
 
@@ -72,6 +95,11 @@ class SweepSpec:
         workers: Processes; `None`: one a GPU or one a CPU core.
         timeout: Seconds after which no trial goes on; `None`: no limit.
         max_failures: Failed trials in a row that end the sweep.
+        slot: What one trial gets to run on.
+        trial_timeout_s: Seconds, over all attempts, after which a trial ends; `None`: no limit.
+        keep: Whose checkpoints stay: `all`, `none`, or those of the best so many configurations, as `best_5`.
+        retry_out_of_memory: Whether a trial that runs out of memory goes on with half the batch, accumulated to the
+            same effective one.
         tracking: Laid on `tracking` of the base.
         published: Published figures of `runs`, which reports set beside ours.
         claims: What is claimed of `runs`, which reports judge.
@@ -91,6 +119,10 @@ class SweepSpec:
     workers: int | None = None
     timeout: float | None = None
     max_failures: int = 5
+    slot: SlotSize = SlotSize()
+    trial_timeout_s: float | None = None
+    keep: str = "all"
+    retry_out_of_memory: bool = False
     tracking: Values = field(default_factory=dict)
     published: list[PublishedTable] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
@@ -110,8 +142,8 @@ class SweepSpec:
         """
         keys = {**self.space.keys(values), **(self._run_keys(run) if run else {})}
         config = merge(overlay(self.base, keys), {"tracking": self.tracking} if self.tracking else {})
-        if get_key(config, "trainer.devices") == "auto":  # a slot has one device, which is all that a worker sees
-            config["trainer"]["devices"] = 1
+        if self.slot.devices is not None or get_key(config, "trainer.devices") == "auto":
+            config = merge(config, {"trainer": {"devices": self.slot.devices or 1}})
         seed = config.get("seed_everything", 0)
         config["seed_everything"] = (0 if isinstance(seed, bool) else int(seed)) + seed_number
         first = self.objectives[0]
@@ -147,6 +179,7 @@ class SweepSpec:
             "pruner": _plugin_values(self.pruner),
         }
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name in MAY_CHANGE and f.name not in values}
+        rest["slot"] = asdict(self.slot)
         rest |= {"published": [table.dump() for table in self.published]}
         rest |= {"claims": [claim.dump() for claim in self.claims]}
         return dump_yaml({**values, **rest})

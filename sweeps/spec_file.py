@@ -15,7 +15,7 @@ from lit_dl.overlay import overlay
 from sweeps.published_file import check_readable, parse_claims, parse_published
 from sweeps.space import Parameter, Space, Values
 from sweeps.space_file import parse_space
-from sweeps.spec import CHECKS, DIRECTIONS, EVALUATIONS, Objective, Plugin, SweepSpec
+from sweeps.spec import CHECKS, DIRECTIONS, EVALUATIONS, Objective, Plugin, SlotSize, SweepSpec
 
 
 def load_spec(path: Path, settings: Mapping[str, Any] | None = None, **overrides: Any) -> SweepSpec:
@@ -64,9 +64,13 @@ def parse_spec(
         pruner=_plugin("pruner", given.get("pruner")),
         evaluate_test=_one_of(given.get("evaluate_test", "best"), "evaluate_test", EVALUATIONS),
         check=_one_of(given.get("check", "step"), "check", CHECKS),
-        workers=None if given.get("workers") in (None, "auto") else _whole(given["workers"], "workers", 1),
-        timeout=None if given.get("timeout") is None else parse_duration(given["timeout"], "timeout"),
+        workers=None if given.get("workers") in (None, "auto") else _whole(given["workers"], "workers", 0),
+        timeout=_duration(given, "timeout"),
         max_failures=_whole(given.get("max_failures", 5), "max_failures", 1),
+        slot=_slot(given.get("slot")),
+        trial_timeout_s=_duration(given, "trial_timeout_s"),
+        keep=_keep(given.get("keep", "all")),
+        retry_out_of_memory=_yes_or_no(given.get("retry_out_of_memory", False), "retry_out_of_memory"),
         tracking=_mapping(_or_empty(given.get("tracking")), "tracking"),
         published=parse_published(given.get("published"), runs),
         claims=parse_claims(given.get("claims"), runs),
@@ -198,6 +202,35 @@ def _plugin(key: str, given: object) -> Plugin | None:
     if not isinstance(values.get("class_path"), str):
         raise ConfigError(f"{key}.class_path", f"must be the name of a class; got {values.get('class_path')!r}")
     return Plugin(values["class_path"], _mapping(values.get("init_args") or {}, f"{key}.init_args"))
+
+
+def _slot(given: object) -> SlotSize:
+    values = _mapping(_or_empty(given), "slot")
+    for key in values:
+        if key not in ("gpus", "cpus"):
+            raise ConfigError(f"slot.{key}", f"no such key{suggest(str(key), ('gpus', 'cpus'))}")
+    gpus, cpus = values.get("gpus"), values.get("cpus")
+    if gpus is not None:
+        is_number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
+        if not is_number or not (0 < gpus < 1 or (gpus >= 1 and gpus == int(gpus))):
+            raise ConfigError("slot.gpus", f"must be a share of a GPU, in (0, 1), or a whole number; got {gpus!r}")
+    return SlotSize(gpus, None if cpus is None else _whole(cpus, "slot.cpus", 1))
+
+
+def _keep(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"all|none|best_[1-9]\d*", value):
+        raise ConfigError("keep", f"must be all, none, or best_K such as best_5; got {value!r}")
+    return value
+
+
+def _yes_or_no(value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(key, f"must be true or false; got {value!r}")
+    return value
+
+
+def _duration(given: Mapping[str, Any], key: str) -> float | None:
+    return None if given.get(key) is None else parse_duration(given[key], key)
 
 
 def parse_duration(value: object, key: str) -> float:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 
 from lit_dl.errors import StorageError
+from sweeps.database import Database
 from sweeps.locks import locked
+from sweeps.samplers import build_pruner, build_sampler
+from sweeps.spec import SweepSpec
 
 JOURNAL = "study.journal"
 STORAGE_VARIABLE = (
     "SWEEPS_STORAGE"  # how workers get a URL: it may hold a password, which no command line or file shows
 )
 _ANSWER_WITHIN_S = 7.0
+# A connection is tried before it is used, as the server may have restarted; one to a server that is gone ends soon.
+_ENGINE = {
+    "pool_pre_ping": True,
+    "connect_args": {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
+}
 
 
 class Journal(JournalFileBackend):
@@ -36,6 +48,20 @@ class Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self._lock_path = path.with_suffix(path.suffix + ".lock")
+        self._waits = False
+
+    @contextmanager
+    def synced_once(self) -> Iterator[None]:
+        """What is appended meanwhile reaches the disk at the end, together: a kill loses none of it, and after a power
+        cut, which kills everybody, a claim is there as a whole or in part.
+        """
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+            with open(self._file_path, "rb") as file:
+                os.fsync(file.fileno())
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
@@ -46,7 +72,8 @@ class Journal(JournalFileBackend):
             try:
                 file.write(lines)
                 file.flush()
-                os.fsync(file.fileno())
+                if not self._waits:
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(size)
                 raise
@@ -82,7 +109,7 @@ def open_storage(run_dir: Path, url: str | None) -> BaseStorage:
 
     def attempt() -> None:
         try:
-            opened.append(RDBStorage(url))
+            opened.append(RDBStorage(url, engine_kwargs=_ENGINE if is_postgresql(url) else None))
         except Exception as error:  # SQLAlchemy's, the driver's, ImportError: all say why
             failed.append(error)
 
@@ -99,7 +126,97 @@ def open_storage(run_dir: Path, url: str | None) -> BaseStorage:
             if failed
             else f"does not answer within {_ANSWER_WITHIN_S:.0f} s"
         )
-    raise StorageError(f"storage {without_password(url)}: {reason}")
+    cause = failed[0] if failed else None
+    raise StorageError(f"storage {without_password(url)}: {reason}") from cause
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether a storage is one that several machines can share."""
+    return url.startswith("postgresql")
+
+
+@contextmanager
+def study_lock(storage: BaseStorage, path: Path) -> Iterator[None]:
+    """Holds the lock of a study that belongs to this machine."""
+    with locked(path), storage._backend.synced_once() if isinstance(storage, JournalStorage) else nullcontext():  # type: ignore[attr-defined]
+        yield
+
+
+def database_of(storage: BaseStorage, study_name: str) -> Database | None:
+    """The server behind a storage; `None` where the study belongs to one machine."""
+    if isinstance(storage, RDBStorage) and is_postgresql(storage.url):
+        return Database(storage, study_name)
+    return None
+
+
+def open_study(run_dir: Path, spec: SweepSpec, url: str | None, create: bool) -> tuple[BaseStorage, optuna.Study]:
+    """A study and where it is kept; see `SharedStudy`."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = open_storage(run_dir, url)
+        study = _open(storage, spec, create)
+    except (ValueError, LookupError) as error:
+        if url is not None:
+            raise
+        raise StorageError(f"{run_dir / JOURNAL}: must be a journal of Optuna's; damaged ({error})") from None
+    kept = [direction.name.lower() for direction in study.directions if direction != StudyDirection.NOT_SET]
+    directions = [objective.direction for objective in spec.objectives]
+    if kept != directions:
+        raise StorageError(
+            f"study {spec.name!r}: must keep the directions it began with, {', '.join(kept)}; "
+            f"got {', '.join(directions)}; name another study"
+        )
+    return storage, study
+
+
+def _open(storage: BaseStorage, spec: SweepSpec, create: bool) -> optuna.Study:
+    pruner = build_pruner(spec)
+    if not create:
+        return optuna.load_study(study_name=spec.name, storage=storage, pruner=pruner)
+    directions: Any = [objective.direction for objective in spec.objectives]
+    return optuna.create_study(
+        storage=storage,
+        study_name=spec.name,
+        directions=directions,
+        sampler=build_sampler(spec, 0),
+        pruner=pruner,
+        load_if_exists=True,
+    )
+
+
+def spec_text(url: str, study_name: str) -> str:
+    """The spec of a study, as its launcher left it for workers on other machines.
+
+    Raises:
+        StorageError: The storage is not one that machines share, cannot be opened, or knows no such study.
+    """
+    if not is_postgresql(url):
+        raise StorageError(f"storage {without_password(url)}: must be PostgreSQL, which several machines can share")
+    storage = open_storage(Path(), url)
+    try:
+        found = optuna.load_study(study_name=study_name, storage=storage).user_attrs.get("spec")
+    except KeyError:
+        found = None
+    if found is None:
+        names = ", ".join(study.study_name for study in storage.get_all_studies()) or "none"
+        raise StorageError(
+            f"storage {without_password(url)}: must hold the study {study_name!r} of a sweeps launch; it holds {names}"
+        )
+    return str(found)
+
+
+def check_known(run_dir: Path, url: str | None, trials: int) -> None:
+    """A folder whose study is gone, or kept elsewhere, must not be filled a second time.
+
+    Raises:
+        StorageError: It holds trials that the study, which has `trials`, does not know.
+    """
+    folders = run_dir / "trials"
+    if folders.is_dir() and any(int(path.name) >= trials for path in folders.iterdir() if path.name.isdigit()):
+        raise StorageError(
+            f"{run_dir}: must be the folder of the study in {without_password(url) if url else run_dir / JOURNAL}, "
+            "which knows fewer trials; give the --storage it began with, or name another --run_dir"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -2,74 +2,43 @@
 
 A trial keeps its number whatever happens to it. Who runs it writes `attempt` and `owner` into its user attributes; a
 trial whose owner died goes back to WAITING and is claimed again, as its next attempt; an owner that comes back late
-finds its attempt stale, and its result is refused.
+finds its attempt stale, and its result is refused. All methods wait for a storage that is away for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
-import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lit_dl.errors import StorageError
-from sweeps.locks import identity, is_alive, locked
-from sweeps.samplers import build_pruner, build_sampler, exhausted_at, suggest_one
+from sweeps.claims import Claim, Verdict, killed, now
+from sweeps.owners import identity, is_alive, is_here
+from sweeps.patience import Patience, outage
+from sweeps.samplers import build_sampler, exhausted_at, suggest_one
 from sweeps.space import Values
 from sweeps.spec import SweepSpec
-from sweeps.storage import JOURNAL, open_storage, without_password
+from sweeps.storage import check_known, database_of, open_study, study_lock
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 MOST_DEATHS = 3
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A trial that is this process's to run.
-
-    Args:
-        trial: Optuna's handle.
-        attempt: From 1; greater when an earlier owner died or was interrupted.
-        values: Sampled values by parameter.
-        run: Its name in `runs` of the spec; `None` for a sampled configuration.
-        config_id: The same for the repeats of one configuration over seeds.
-        seed_number: Which repeat, from 0.
-    """
-
-    trial: Trial
-    attempt: int
-    values: Values
-    run: str | None
-    config_id: str
-    seed_number: int
-
-    @property
-    def number(self) -> int:
-        return self.trial.number
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """How a trial ended, for Optuna.
+def patient(method: Callable[Concatenate[SharedStudy, P], R]) -> Callable[Concatenate[SharedStudy, P], R]:
+    """The method, tried again for as long as the storage is away. It must be whole or nothing when it is cut short."""
 
-    Args:
-        state: COMPLETE, PRUNED or FAIL.
-        values: Of the objectives; COMPLETE only.
-        constraint: Name of a constraint that the trial violated, so that samplers avoid what it tried.
-        row: The rest of its row in the table of results.
-    """
+    @wraps(method)
+    def wait(self: SharedStudy, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.patience(lambda: method(self, *args, **kwargs))
 
-    state: TrialState
-    values: list[float] | None
-    constraint: str | None
-    row: dict[str, Any]
+    return wait
 
 
 class SharedStudy:
@@ -87,55 +56,26 @@ class SharedStudy:
     """
 
     def __init__(self, run_dir: Path, spec: SweepSpec, url: str | None = None, create: bool = False) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.spec = spec
+        self.patience = Patience()
         self._lock_path = run_dir / "study.lock"
-        try:
-            self._storage = open_storage(run_dir, url)
-            self._study = self._open(create)
-        except (ValueError, LookupError) as error:
-            if url is not None:
-                raise
-            raise StorageError(f"{run_dir / JOURNAL}: must be a journal of Optuna's; damaged ({error})") from None
+        self._unsure: Claim | None = None  # a claim of ours that may have been cut short
+        self._storage, self._study = open_study(run_dir, spec, url, create)
+        self.database = database_of(self._storage, spec.name)
         ends_at = exhausted_at(spec)
         self.total = spec.n_trials if ends_at is None else min(spec.n_trials, (ends_at + len(spec.runs)) * spec.seeds)
         if create:
-            self._check_folder(run_dir, url)
+            check_known(run_dir, url, len(self._trials()))
+            self._begin()
+
+    def _begin(self) -> None:
+        """What the launcher does to a study that is new, or goes on."""
+        with self._lock():
+            if "uid" not in self._study.user_attrs:
+                self._study.set_user_attr("uid", uuid4().hex)
+            self._study.set_user_attr("spec", self.spec.dump())  # for workers that have no run folder
+            self._study.set_user_attr("launched", now())
             self._enqueue_runs()
-        if create and "uid" not in self._study.user_attrs:
-            self._study.set_user_attr("uid", uuid4().hex)
-
-    def _open(self, create: bool) -> optuna.Study:
-        directions = [objective.direction for objective in self.spec.objectives]
-        pruner = build_pruner(self.spec)
-        if create:
-            study = optuna.create_study(
-                storage=self._storage,
-                study_name=self.spec.name,
-                directions=directions,  # type: ignore[arg-type]
-                sampler=build_sampler(self.spec, 0),
-                pruner=pruner,
-                load_if_exists=True,
-            )
-        else:
-            study = optuna.load_study(study_name=self.spec.name, storage=self._storage, pruner=pruner)
-        kept = [direction.name.lower() for direction in study.directions if direction != StudyDirection.NOT_SET]
-        if kept != directions:
-            raise StorageError(
-                f"study {self.spec.name!r}: must keep the directions it began with, {', '.join(kept)}; "
-                f"got {', '.join(directions)}; name another study"
-            )
-        return study
-
-    def _check_folder(self, run_dir: Path, url: str | None) -> None:
-        """A folder whose study is gone, or kept elsewhere, must not be filled a second time."""
-        folders = run_dir / "trials"
-        count = len(self.trials())
-        if folders.is_dir() and any(int(path.name) >= count for path in folders.iterdir() if path.name.isdigit()):
-            raise StorageError(
-                f"{run_dir}: must be the folder of the study in {without_password(url) if url else run_dir / JOURNAL}, "
-                "which knows fewer trials; give the --storage it began with, or name another --run_dir"
-            )
 
     @property
     def uid(self) -> str:
@@ -150,41 +90,63 @@ class SharedStudy:
 
     def _enqueue_missing(self, values: Values, attrs: Values, seed_numbers: Iterable[int]) -> None:
         """Queues the repeats of a configuration that are not there yet: whoever queued them may have died halfway."""
-        same = [trial for trial in self.trials() if trial.user_attrs.get("config_id") == attrs["config_id"]]
+        if not seed_numbers:
+            return
+        same = [trial for trial in self._trials() if trial.user_attrs.get("config_id") == attrs["config_id"]]
         there = {trial.user_attrs.get("seed_number") for trial in same}
         for seed_number in seed_numbers:
             if seed_number not in there:
                 self._study.enqueue_trial(values, user_attrs={**attrs, "seed_number": seed_number})
 
     def _lock(self) -> AbstractContextManager[None]:
-        return locked(self._lock_path)
+        return self.database.lock() if self.database else study_lock(self._storage, self._lock_path)
 
-    def trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
-        """All trials, or those in some states, in the order of their numbers."""
+    def _trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=None if states is None else tuple(states))
 
+    @patient
+    def trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
+        """All trials, or those in some states, in the order of their numbers."""
+        return self._trials(states)
+
+    @patient
     def claim(self, slot: int) -> Claim | None:
         """The next trial: one that waits, else a new one while there are fewer than the total; else `None`."""
         with self._lock():
-            trials = self.trials()
-            waits = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waits and len(trials) >= self.total:
-                return None
-            self._study.sampler = build_sampler(self.spec, len(trials))
-            trial = self._study.ask()
-            attrs = dict(trial.user_attrs)
-            attempt = attrs.get("attempt", 0) + 1
-            trial.set_user_attr("attempt", attempt)
-            trial.set_user_attr("owner", {**identity(), "slot": slot})
-            run = attrs.get("run")
-            values = self._suggest(trial, run)
-            if "config_id" not in attrs:
-                attrs = {"seed_number": 0, "config_id": str(trial.number)}
-                for name, value in attrs.items():
-                    trial.set_user_attr(name, value)
-            if attrs["config_id"] == str(trial.number):
-                self._enqueue_missing(values, {"config_id": str(trial.number)}, range(1, self.spec.seeds))
-            return Claim(trial, attempt, values, run, attrs["config_id"], attrs["seed_number"])
+            if self._unsure is not None:
+                self._put_back(self._unsure)
+            claim = self._claim(slot)
+        self._unsure = None
+        return claim
+
+    def _claim(self, slot: int) -> Claim | None:
+        """Writes the owner last: a claim that was cut short has none, and comes first, with what it did not queue."""
+        for running in self._trials([TrialState.RUNNING]):
+            if not running.user_attrs.get("owner"):
+                self._storage.set_trial_state_values(running._trial_id, TrialState.WAITING)
+        trials = self._trials()
+        waiting = next((trial.number for trial in trials if trial.state == TrialState.WAITING), None)
+        if (waiting is None and len(trials) >= self.total) or self._failing(trials):
+            return None
+        self._study.sampler = build_sampler(self.spec, len(trials) if waiting is None else waiting)
+        trial = self._study.ask()
+        attrs = dict(trial.user_attrs)
+        attempt = attrs.get("attempt", 0) + 1
+        trial.set_user_attr("attempt", attempt)
+        run = attrs.get("run")
+        values = self._suggest(trial, run)
+        if "config_id" not in attrs:
+            attrs = {"seed_number": 0, "config_id": str(trial.number)}
+            for name, value in attrs.items():
+                trial.set_user_attr(name, value)
+        number, config_id = trial.number, attrs["config_id"]
+        if config_id == str(number):
+            self._enqueue_missing(values, {"config_id": config_id}, range(1, self.spec.seeds))
+        if self.database:
+            trial.set_user_attr("lease", self.database.lease())
+        self._unsure = Claim(number, trial._trial_id, attempt, values, run, config_id, attrs["seed_number"])
+        trial.set_user_attr("owner", {**identity(), "slot": slot, "since": now()})
+        return self._unsure
 
     def _suggest(self, trial: Trial, run: str | None) -> Values:
         space = self.spec.space
@@ -193,57 +155,145 @@ class SharedStudy:
             return {name: suggest_one(trial, space.parameters[name]) for name in chosen}
         return space.sample(lambda parameter: suggest_one(trial, parameter))
 
+    def _failing(self, trials: list[FrozenTrial]) -> bool:
+        """Whether the last trials to end since the launch all failed: something is wrong with all of them."""
+        most = self.spec.max_failures
+        if sum(trial.state == TrialState.FAIL for trial in trials) < most:
+            return False
+        results = [trial.user_attrs.get("result", {}) for trial in trials if trial.state.is_finished()]
+        since = self._study.user_attrs["launched"]
+        last = sorted((row for row in results if row.get("finished", "") >= since), key=lambda row: row["finished"])
+        return len(last) >= most and all(row["outcome"] == "failed" for row in last[-most:])
+
+    def report(self, claim: Claim, epoch: int, value: float | None) -> str | None:
+        """Tells Optuna the objective after an epoch; waits for no storage, as training can go on without.
+
+        Args:
+            claim: The trial.
+            epoch: From 1; one that was reported before is not reported again.
+            value: `None` where there are several objectives, by which Optuna does not prune.
+
+        Returns:
+            `stale` when the trial is another's now, `pruned` when the pruner wants it ended, `away` when the storage
+            cannot be told now; else `None`.
+        """
+        try:
+            return self._report(claim, epoch, value)
+        except Exception as error:
+            if outage(error) is None:
+                raise
+            return "away"
+
+    def _report(self, claim: Claim, epoch: int, value: float | None) -> str | None:
+        trial = self._storage.get_trial(claim.trial_id)
+        if not self._is_current(claim, trial):
+            return "stale"
+        if value is None or epoch < max(trial.intermediate_values, default=0):
+            return None
+        if epoch not in trial.intermediate_values:
+            self._storage.set_trial_intermediate_value(claim.trial_id, epoch, value)
+        trial = self._storage.get_trial(claim.trial_id)
+        return "pruned" if self._study.pruner.prune(self._study, trial) else None
+
+    @patient
     def finish(self, claim: Claim, verdict: Verdict) -> bool:
         """Tells Optuna how a trial ended; false, and nothing told, when the attempt is stale."""
         with self._lock():
             if not self._is_current(claim):
                 return False
             if verdict.constraint is not None:
-                claim.trial.set_constraint(verdict.constraint, 1.0)
-            claim.trial.set_user_attr("result", verdict.row)
+                trial = Trial(self._study, claim.trial_id)
+                if verdict.constraint not in trial._cached_frozen_trial.constraints:
+                    trial.set_constraint(verdict.constraint, 1.0)
+            self._storage.set_trial_user_attr(claim.trial_id, "result", verdict.row)
             try:
-                self._study.tell(claim.trial, verdict.values, state=verdict.state)
+                self._study.tell(claim.number, verdict.values, state=verdict.state)
             except RuntimeError as error:
                 if "Study.stop" not in str(error):  # how samplers say that they have tried everything; see `total`
                     raise
             return True
 
+    @patient
     def release(self, claim: Claim) -> None:
         """Gives back a trial that was interrupted: it waits, under its number, for the next claim."""
         with self._lock():
-            if self._is_current(claim):
-                self._storage.set_trial_state_values(claim.trial._trial_id, TrialState.WAITING)
+            self._put_back(claim)
 
-    def reclaim(self, hosts: bool = False) -> list[int]:
+    def _put_back(self, claim: Claim) -> None:
+        if self._is_current(claim):
+            self._storage.set_trial_user_attr(claim.trial_id, "owner", {})
+            self._storage.set_trial_state_values(claim.trial_id, TrialState.WAITING)
+
+    @patient
+    def lose(self, claim: Claim, how: str) -> None:
+        """Gives back a trial whose processes died though this one lives; see `reclaim`."""
+        with self._lock():
+            if self._is_current(claim):
+                self._give_back(self._storage.get_trial(claim.trial_id), how)
+
+    @patient
+    def reclaim(self, elsewhere: bool = False, how: str = "its worker died") -> list[int]:
         """Gives back the trials of owners that no longer live; a trial that took three owners with it fails.
 
+        An owner on this machine is looked for; one on another machine is dead when its lease has run out.
+
         Args:
-            hosts: Take owners on other machines for dead: nobody else works on this study.
+            elsewhere: Take owners on other machines for dead where there are no leases: this machine alone works on
+                the study.
+            how: What happened, for the reason of a trial that fails.
 
         Returns:
             Numbers of the trials that wait again.
         """
+        if not self._lost(elsewhere):
+            return []
         with self._lock():
             # Claiming holds the lock, so a trial without an owner lost it halfway through.
-            lost = [t for t in self.trials([TrialState.RUNNING]) if not is_alive(t.user_attrs.get("owner", {}), hosts)]
-            for trial in lost:
-                deaths = trial.user_attrs.get("deaths", 0) + 1
-                self._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
-                if deaths < MOST_DEATHS:
-                    self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-                else:
-                    self._bury(trial)
-            return [trial.number for trial in lost if trial.user_attrs.get("deaths", 0) + 1 < MOST_DEATHS]
+            return [trial.number for trial in self._lost(elsewhere) if self._give_back(trial, how)]
 
-    def _bury(self, trial: FrozenTrial) -> None:
-        reason = f"its worker died in each of {MOST_DEATHS} attempts"
-        row = {"outcome": "worker_died", "reason": reason, "attempt": trial.user_attrs.get("attempt")}
-        row["finished"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+    def _lost(self, elsewhere: bool) -> list[FrozenTrial]:
+        running = self._trials([TrialState.RUNNING])
+        owners = [trial.user_attrs.get("owner", {}) for trial in running]
+        far = [not is_here(owner) for owner in owners]
+        clock = self.database.now() if self.database and any(far) else 0.0
+        lost = []
+        for trial, owner, is_far in zip(running, owners, far, strict=True):
+            leased = trial.user_attrs.get("lease", 0.0) > clock if self.database else not elsewhere
+            if not (leased if is_far and owner else is_alive(owner)):
+                lost.append(trial)
+        return lost
+
+    def _give_back(self, trial: FrozenTrial, how: str) -> bool:
+        """Whether the trial waits again; one that dies without getting further than the last time is not tried for
+        ever.
+        """
+        if not trial.user_attrs.get("owner"):  # its claim was cut short; nothing ran
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            return True
+        self._storage.set_trial_user_attr(trial._trial_id, "owner", {})
+        epoch = max(trial.intermediate_values, default=0)
+        before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
+        count = before["count"] + 1 if epoch <= before["epoch"] else 1
+        self._storage.set_trial_user_attr(trial._trial_id, "deaths", {"count": count, "epoch": epoch})
+        if count < MOST_DEATHS:
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            return True
+        row = killed(f"{how} in each of {MOST_DEATHS} attempts", trial.user_attrs.get("attempt"))
         self._storage.set_trial_user_attr(trial._trial_id, "result", row)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return False
 
-    def _is_current(self, claim: Claim) -> bool:
-        trial = self.trials()[claim.number]
+    @patient
+    def renew(self, claim: Claim) -> bool:
+        """Extends the lease on a trial; false when it is another's now."""
+        if not self._is_current(claim):
+            return False
+        if self.database:
+            self._storage.set_trial_user_attr(claim.trial_id, "lease", self.database.lease())
+        return True
+
+    def _is_current(self, claim: Claim, trial: FrozenTrial | None = None) -> bool:
+        trial = trial or self._storage.get_trial(claim.trial_id)
         return trial.state == TrialState.RUNNING and trial.user_attrs.get("attempt") == claim.attempt
 
     def is_finished(self) -> bool:
@@ -251,20 +301,27 @@ class SharedStudy:
         trials = self.trials()
         return len(trials) >= self.total and not any(trial.state in UNFINISHED for trial in trials)
 
+    def is_over(self) -> bool:
+        """Whether nothing will be left to claim, whatever happens to the trials that run."""
+        return self.is_finished() or self._failing(self.trials())
+
+    @patient
     def take_evaluation(self, number: int) -> bool:
         """Whether this process is the one to evaluate a trial on the test set; true for one living process only."""
         with self._lock():
             key = f"test:{number}"
             taken = self._study.user_attrs.get(key)
-            if taken is not None and ("owner" not in taken or is_alive(taken["owner"], hosts=False)):
+            if taken is not None and ("owner" not in taken or is_alive(taken["owner"])):
                 return False
             self._study.set_user_attr(key, {"owner": identity()})
             return True
 
+    @patient
     def set_evaluation(self, number: int, metrics: dict[str, float]) -> None:
         """Keeps a trial's metrics on the test set."""
         self._study.set_user_attr(f"test:{number}", metrics)
 
+    @patient
     def evaluations(self) -> dict[int, dict[str, float]]:
         """Metrics on the test set, by trial."""
         found = {key: value for key, value in self._study.user_attrs.items() if key.startswith("test:")}

@@ -1,29 +1,25 @@
-"""Where Optuna meets Lightning: a claimed trial becomes a run, and the run a verdict."""
+"""A claimed trial becomes an attempt, here or in a group of processes, and that a verdict for Optuna."""
 
 from __future__ import annotations
 
-import gc
-import math
-import traceback
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import torch
 from optuna.trial import TrialState
 
-from lit_dl.cli import build_run
-from lit_dl.config import Config
-from lit_dl.run import Run
-from lit_dl.run_result import Place, RunResult
+from lit_dl.config import Config, get_key
+from lit_dl.overlay import merge, overlay
 from lit_dl.tracking import Mode
-from sweeps.pruning import ReportAndPrune, StopSwitch, TrialInterrupted
+from sweeps.attempt import Order, Row, run_attempt
+from sweeps.claims import Claim, Verdict, read_verdict, write_verdict
+from sweeps.group import run_group
+from sweeps.pruning import Reporter, TrialInterrupted
+from sweeps.results import trial_dir
 from sweeps.spec import SweepSpec
-from sweeps.study import Claim, Verdict
 
-SCHEMA_VERSION = 1
+Run = Callable[[Order, Reporter, Any], Row]
 
 
 @dataclass(frozen=True)
@@ -47,112 +43,88 @@ class Desk:
     study_uid: str = ""
 
 
-def trial_dir(run_dir: Path, number: int) -> Path:
-    """The folder of a trial."""
-    return run_dir / "trials" / f"{number:05d}"
-
-
 def trial_config(spec: SweepSpec, claim: Claim, threads: int) -> Config:
     """The run config of a trial: complete, but for defaults, and without a path or name of where it runs."""
     config = spec.configuration(claim.values, claim.run, claim.seed_number)
-    return {**config, "threads": config.get("threads") or threads}
+    share = max(1, threads // processes_of(config))
+    return {**config, "threads": config.get("threads") or share}
 
 
-def place_of(spec: SweepSpec, number: int, desk: Desk) -> Place:
-    """Where a trial's run leaves its files; the same W&B run for every attempt."""
-    run_id = f"{desk.study_uid[:8]}-{number}"
-    return Place(trial_dir(desk.run_dir, number), f"{spec.name}/{number:05d}", spec.name, run_id, desk.wandb)
+def processes_of(config: Config) -> int:
+    """How many processes train together, one a device."""
+    devices = get_key(config, "trainer.devices")
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdigit() else 1
 
 
-def run_trial(spec: SweepSpec, claim: Claim, desk: Desk, waiting_s: float) -> Verdict:
-    """Runs a trial to its end, whatever that is.
+def on_one_device(config: Config) -> Config:
+    """The config of a trial, to be run in this process however many devices trained it."""
+    several = processes_of(config) > 1
+    return merge(config, {"trainer": {"devices": 1, "strategy": "auto"}}) if several else config
+
+
+def run_trial(spec: SweepSpec, claim: Claim, desk: Desk, report: Reporter, stop: Any, waiting_s: float) -> Verdict:
+    """Runs a trial to its end, whatever that is; its verdict is on disk before anybody is told.
+
+    Args:
+        spec: The spec.
+        claim: The trial.
+        desk: Where and with what.
+        report: Tells the study of every epoch.
+        stop: Set when the trial must stop.
+        waiting_s: Seconds that the worker waited for it.
 
     Raises:
-        TrialInterrupted: The worker must stop; nothing is told of the trial.
+        TrialInterrupted: It must stop; nothing is to be told of it.
+        GroupDied: A process that trained it died.
     """
-    began = perf_counter()
-    started = _now()
-    reported = max(claim.trial.storage.get_trial(claim.trial._trial_id).intermediate_values, default=0)
-    judge = ReportAndPrune(claim.trial, [objective.metric for objective in spec.objectives], reported)
-    run: Run | None = None
-    result: RunResult | None = None
-    try:
-        config = trial_config(spec, claim, desk.threads)
-        run = build_run(config, place_of(spec, claim.number, desk), [judge, StopSwitch(desk.stop)])
-        run.open()
-        run.fit()
-        outcome, reason = _outcome(judge, run)
-        test = spec.evaluate_test == "all" and outcome == "completed"
-        result = run.close(test=test, summary={"outcome": outcome, "trial": claim.number})
-    except (TrialInterrupted, KeyboardInterrupt):
-        _abandon(run)
-        raise TrialInterrupted from None
-    except (Exception, SystemExit) as error:
-        if desk.stop.is_set():  # whatever goes wrong while stopping is not the trial's doing
-            _abandon(run)
-            raise TrialInterrupted from None
-        result = _abandon(run)
-        outcome, reason = _failure(error)
-        if outcome == "failed":
-            traceback.print_exc()
-    finally:
-        run = None
-        _free_memory()
-    seconds = {"waiting": waiting_s, **(result.seconds if result else {}), "total": perf_counter() - began + waiting_s}
-    row = {"schema": SCHEMA_VERSION, "outcome": outcome, "reason": reason, "slot": desk.slot, "started": started}
-    row |= {"finished": _now(), "elapsed_s": round(perf_counter() - began, 4), "attempt": claim.attempt}
-    return _verdict(spec, outcome, {**row, **_row(result, seconds)})
+    folder = trial_dir(desk.run_dir, claim.number)
+    if (told := read_verdict(folder, desk.study_uid)) is not None:
+        return told  # an earlier attempt came to its end, and died before it could say so
+    order = _order(spec, claim, desk)
+    run: Run = run_group if processes_of(order.config) > 1 else run_attempt
+    row = run(order, report, stop)
+    while row["outcome"] == "out_of_memory" and spec.retry_out_of_memory and (less := _halved(order.config)):
+        print(f"out of memory ({row['reason']}); again with data.batch_size {get_key(less, 'data.batch_size')}")
+        order = replace(order, config=less)
+        row = run(order, report, stop)
+    row = {**row, "waiting_s": round(waiting_s, 4), "total_s": round(row["total_s"] + waiting_s, 4)}
+    verdict = _verdict(spec, row)
+    if stop.is_set():  # after a suspension, say: then the folder may be another's
+        raise TrialInterrupted
+    write_verdict(folder, desk.study_uid, verdict)
+    return verdict
 
 
-def _outcome(judge: ReportAndPrune, run: Run) -> tuple[str, str]:
-    if judge.verdict == "diverged":
-        return "diverged", f"{', '.join(judge.metrics)} is not finite"
-    if judge.verdict == "pruned":
-        return "pruned", "the pruner stopped it"
-    return "completed", run.why_stopped()
+def _order(spec: SweepSpec, claim: Claim, desk: Desk) -> Order:
+    return Order(
+        number=claim.number,
+        attempt=claim.attempt,
+        config=trial_config(spec, claim, desk.threads),
+        metrics=[objective.metric for objective in spec.objectives],
+        folder=str(trial_dir(desk.run_dir, claim.number)),
+        study=spec.name,
+        run_id=f"{desk.study_uid[:8]}-{claim.number}",
+        wandb=desk.wandb,
+        test=spec.evaluate_test == "all",
+        timeout_s=spec.trial_timeout_s,
+        slot=desk.slot,
+    )
 
 
-def _failure(error: BaseException) -> tuple[str, str]:
-    reason = f"{type(error).__name__}: {error}".split("\n")[0][:500]
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "out_of_memory", reason
-    return "failed", reason
-
-
-def _abandon(run: Run | None) -> RunResult | None:
-    """Closes a run that did not end by itself, and lets nothing that goes wrong in that hide why."""
-    if run is None or not run.is_open:
+def _halved(config: Config) -> Config | None:
+    """The config with half the batch, accumulated to the same effective one; `None` when it cannot be halved."""
+    size = get_key(config, "data.batch_size")
+    if not isinstance(size, int) or size % 2 or size < 2:
         return None
-    try:
-        return run.close(failed=True)
-    except Exception:
-        traceback.print_exc()
-        return None
+    accumulated = get_key(config, "trainer.accumulate_grad_batches") or 1
+    keys = {"data.batch_size": size // 2, "trainer.accumulate_grad_batches": 2 * int(accumulated)}
+    return overlay(config, keys)
 
 
-def _free_memory() -> None:
-    if torch.cuda.is_available():
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _row(result: RunResult | None, seconds: dict[str, float]) -> dict[str, Any]:
-    row: dict[str, Any] = {f"{name}_s": round(value, 4) for name, value in seconds.items()}
-    if result is None:
-        return row
-    row |= {"best_epoch": result.best_epoch, "epochs": result.epochs, "parameters": result.parameters}
-    row |= {"peak_memory_bytes": result.peak_memory_bytes}
-    # JSON has no NaN, and neither does PostgreSQL's.
-    row |= {f"metrics.{k}": v for k, v in result.metrics.items() if math.isfinite(v)}
-    row |= {f"final.{k}": v for k, v in result.final.items() if math.isfinite(v)}
-    return row
-
-
-def _verdict(spec: SweepSpec, outcome: str, row: dict[str, Any]) -> Verdict:
+def _verdict(spec: SweepSpec, row: Row) -> Verdict:
+    outcome = row["outcome"]
     if outcome == "completed":
         values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
         if all(value is not None for value in values):
@@ -161,4 +133,4 @@ def _verdict(spec: SweepSpec, outcome: str, row: dict[str, Any]) -> Verdict:
     if outcome in ("diverged", "out_of_memory"):
         # PRUNED with a violated constraint: samplers learn from that, and never look at FAIL.
         return Verdict(TrialState.PRUNED, None, outcome, row)
-    return Verdict(TrialState.PRUNED if outcome == "pruned" else TrialState.FAIL, None, None, row)
+    return Verdict(TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL, None, None, row)

@@ -1,4 +1,4 @@
-"""One worker: claim, run, finish, until nothing is left to claim. The one place where a trial ends."""
+"""One worker: claim, run, finish, until the study is over. The one place where a trial ends."""
 
 from __future__ import annotations
 
@@ -10,51 +10,82 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import torch
-from optuna.trial import TrialState
 
 from lit_dl.cli import build_run
 from lit_dl.command import quieten
 from lit_dl.config import load_yaml
 from lit_dl.tracking import Mode
+from sweeps.claims import RESULT, Claim
+from sweeps.group import GroupDied
+from sweeps.keeping import Keeper
+from sweeps.leases import Lease
+from sweeps.patience import Patience, outage
 from sweeps.pruning import StopSwitch, TrialInterrupted
-from sweeps.results import ranking, rows_of
+from sweeps.results import ranking, rows_of, trial_dir
 from sweeps.spec import SweepSpec
 from sweeps.spec_file import load_spec
-from sweeps.storage import STORAGE_VARIABLE
 from sweeps.study import SharedStudy
-from sweeps.trial import Desk, run_trial, trial_dir
+from sweeps.trial import Desk, on_one_device, run_trial
+from sweeps.watchdog import watchdog
 
 _STOP_WITHIN_S = 6.0
+_LOOK_AGAIN_S = 0.5
 
 
-def work(run_dir: Path, url: str | None, desk: Desk) -> None:
-    """Runs trials until none is left to claim or `desk.stop` is set; the last to end evaluates the winner."""
+def work(run_dir: Path, url: str | None, desk: Desk, patient: bool = False) -> None:
+    """Runs trials until the study is over or `desk.stop` is set; the last to end evaluates the winner.
+
+    Args:
+        run_dir: The run folder.
+        url: Storage; `None`: the journal in the run folder.
+        desk: Where and with what.
+        patient: Wait for a storage that is away at the start; it is known to have been there.
+    """
     spec = load_spec(run_dir / "spec.yaml")
-    study = SharedStudy(run_dir, spec, url)
+    patience = Patience(desk.stop)
+    open_study = partial(SharedStudy, run_dir, spec, url)
+    study = patience(open_study) if patient else open_study()
+    study.patience = patience
     torch.set_num_threads(desk.threads)
     desk = replace(desk, study_uid=study.uid)
-    failures = 0
-    while not desk.stop.is_set() and failures < spec.max_failures:
+    keeper = Keeper(spec, run_dir)
+    while not desk.stop.is_set():
         asked = perf_counter()
         claim = study.claim(desk.slot)
-        if claim is None:
+        if claim is not None:
+            _run(spec, study, claim, desk, keeper, perf_counter() - asked)
+            _check_device()
+        elif study.is_over():
             break
-        waiting_s = perf_counter() - asked
-        try:
-            with _output_to(trial_dir(run_dir, claim.number) / "log.txt"):
-                verdict = run_trial(spec, claim, desk, waiting_s)
-        except TrialInterrupted:
-            study.release(claim)
-            return
-        study.finish(claim, verdict)
-        failures = failures + 1 if verdict.state == TrialState.FAIL else 0
-        _check_device()
-    if spec.evaluate_test == "best" and not desk.stop.is_set() and study.is_finished():
-        _evaluate_winner(spec, study, run_dir, desk)
+        else:  # trials that others run may come back
+            study.reclaim()
+            desk.stop.wait(_LOOK_AGAIN_S)
+    if not desk.stop.is_set() and study.is_finished():
+        is_over = spec.evaluate_test != "best" or _evaluate_winner(spec, study, run_dir, desk)
+        keeper.tidy(study.trials(), is_over)
+
+
+def _run(spec: SweepSpec, study: SharedStudy, claim: Claim, desk: Desk, keeper: Keeper, waiting_s: float) -> None:
+    folder = trial_dir(desk.run_dir, claim.number)
+    lease = Lease((lambda: study.renew(claim)) if study.database else None, desk.stop.is_set)
+    limit = watchdog(spec.trial_timeout_s, folder, desk.study_uid, claim, desk.slot, lease)
+    try:
+        with _output_to(folder / "log.txt"), lease, limit:
+            verdict = run_trial(spec, claim, desk, lambda *news: study.report(claim, *news), lease, waiting_s)
+    except TrialInterrupted:
+        study.release(claim)
+    except GroupDied as error:
+        study.lose(claim, str(error))
+    else:
+        if study.finish(claim, verdict):
+            (folder / RESULT).unlink(missing_ok=True)
+        if spec.keep != "all":
+            keeper.tidy(study.trials())
 
 
 def _check_device() -> None:
@@ -66,26 +97,33 @@ def _check_device() -> None:
             sys.exit(f"the GPU takes no more work from this process: {error}")
 
 
-def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, desk: Desk) -> None:
-    """The test set is read by the best configuration alone, once."""
+def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, desk: Desk) -> bool:
+    """Has the test set read by the best configuration alone, once, where its checkpoint is; whether that is done."""
     best = ranking(rows_of(spec, study.trials(), {}), spec.objectives)
-    for number in best[0]["numbers"] if best else []:
-        if study.take_evaluation(number):
+    numbers = best[0]["numbers"] if best else []
+    for number in numbers:
+        if _checkpoint(trial_dir(run_dir, number)) is not None and study.take_evaluation(number):
             try:
                 metrics = evaluate(trial_dir(run_dir, number), desk)
             except Exception:  # a module without test data, or with a fault in its test: the sweep is done all the same
                 traceback.print_exc()
                 metrics = {}
             study.set_evaluation(number, metrics)
+    return study.evaluations().keys() >= set(numbers)  # another worker may be at it, and needs the checkpoint
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    """A trial's best checkpoint; its last, when it kept no best."""
+    checkpoints = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
+    return next((path for path in checkpoints if path.is_file()), None)
 
 
 def evaluate(folder: Path, desk: Desk) -> dict[str, float]:
-    """Test metrics of a trial's best checkpoint (of its last, when it kept no best); empty without a checkpoint."""
-    checkpoints = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
-    path = next((path for path in checkpoints if path.is_file()), None)
+    """Test metrics of a trial's checkpoint; empty without one."""
+    path = _checkpoint(folder)
     if path is None:
         return {}
-    run = build_run(load_yaml(folder / "config.yaml"), callbacks=[StopSwitch(desk.stop)])
+    run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopSwitch(desk.stop)])
     return run.test() if run.can_test and run.load_weights(path) else {}
 
 
@@ -122,7 +160,7 @@ def _stop_with_launcher(stop: threading.Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: bool) -> int:
+def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode, with_launcher: bool) -> int:
     """Runs a worker in this process.
 
     Returns:
@@ -130,12 +168,14 @@ def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: boo
 
     Args:
         run_dir: The run folder.
+        url: Storage; `None`: the journal in the run folder.
         slot: Number of the worker.
         threads: CPU threads.
         wandb: online, offline or disabled.
         with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
     """
     quieten()
+    os.environ.pop("SLURM_NTASKS", None)  # Lightning would take all tasks of a job for the devices of one training
     stop = threading.Event()
     signalled = threading.Event()
 
@@ -147,5 +187,9 @@ def main(run_dir: Path, slot: int, threads: int, wandb: Mode, with_launcher: boo
         signal.signal(number, end)
     if with_launcher:
         _stop_with_launcher(stop)
-    work(run_dir, os.environ.get(STORAGE_VARIABLE), Desk(run_dir, slot, threads, wandb, stop))
+    try:
+        work(run_dir, url, Desk(run_dir, slot, threads, wandb, stop), with_launcher)
+    except Exception as error:
+        if not stop.is_set() or outage(error) is None:  # told to stop while it waited for its storage
+            raise
     return 143 if signalled.is_set() else 0

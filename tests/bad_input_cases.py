@@ -345,11 +345,11 @@ COUNTS = [
              args=(f"--n_trials={value}",)) for label,
          value in (("zero", "0"), ("negative", "-3"), ("fraction", "1.5"), ("text", "ten"), ("list", "[1]"))),
     Case("n_trials_argument_empty", "n_trials: ", ("whole number",), args=("--n_trials=",)),
-    *(Case(f"workers_{label}", "workers: ", ("whole number", "1 or more", repr(value)),
+    *(Case(f"workers_{label}", "workers: ", ("whole number", "0 or more", repr(value)),
              spec={"workers": value}) for label,
-         value in (("zero", 0), ("negative", -1), ("fraction", 1.5), ("text", "many"), ("false", False))),
+         value in (("negative", -1), ("fraction", 1.5), ("text", "many"), ("false", False))),
     *(Case(f"workers_argument_{label}", "workers: ", ("whole number", value), args=(f"--workers={value}",)) for label,
-         value in (("zero", "0"), ("negative", "-1"), ("fraction", "1.5"), ("text", "many"), ("square", "\u00b2"))),
+         value in (("negative", "-1"), ("fraction", "1.5"), ("text", "many"), ("square", "\u00b2"))),
     Case("seeds_zero", "seeds: ", ("whole number", "0"), spec={"seeds": 0}),
     Case("seeds_fraction", "seeds: ", ("whole number", "2.5"), spec={"seeds": 2.5}),
     Case("seeds_do_not_divide", "n_trials: ", ("multiple of seeds=3", "got 4", "6"), spec={"seeds": 3}),
@@ -362,6 +362,52 @@ COUNTS = [
     Case("timeout_infinite", "timeout: ", ("inf",), spec={"timeout": float("inf")}),
     Case("timeout_argument_zero", "timeout: ", ("above 0", "'0'"), args=("--timeout", "0")),
     Case("timeout_argument_text", "timeout: ", ("above 0", "'1 day'"), args=("--timeout", "1 day")),
+]
+
+_DEVICES = "trainer.devices"
+_DDP = "lightning.pytorch.strategies.DDPStrategy"
+
+SLOTS = [
+    Case("slot_number", "slot: ", ("mapping", "4"), spec={"slot": 4}),
+    Case("slot_key", "slot.gpu: ", ("did you mean 'gpus'?",), spec={"slot": {"gpu": 1}}),
+    *(Case(f"slot_gpus_{label}", "slot.gpus: ", ("share of a GPU", "whole number", repr(value)),
+           spec={"slot": {"gpus": value}}) for label, value in
+      (("zero", 0), ("negative", -1), ("half_more", 1.5), ("text", "all"), ("true", True), ("nan", float("nan")))),
+    *(Case(f"slot_cpus_{label}", "slot.cpus: ", ("whole number", "1 or more", repr(value)),
+           spec={"slot": {"cpus": value}}) for label, value in
+      (("zero", 0), ("half", 0.5), ("text", "two"), ("true", True))),
+    Case("slot_gpus_on_cpu", "slot.gpus: ", ("trainer.accelerator=cpu", "got 1"), spec={"slot": {"gpus": 1}},
+         base={"trainer.accelerator": "cpu"}),
+    Case("slot_cpus_beyond", "slot.cpus: ", ("this machine", "got 5000"), spec={"slot": {"cpus": 5000}}),
+    Case("workers_beyond", "workers: ", ("slot.cpus=1", "got 5000", "auto"), spec={"slot": {"cpus": 1}},
+         args=("--workers", "5000")),
+    *(Case(f"devices_{label}", f"{_DEVICES}: ", ("whole number", "auto", repr(value)), base={_DEVICES: value}) for
+      label, value in (("zero", 0), ("all", -1), ("listed", [0, 1]), ("text", "0,1"))),
+    Case("devices_and_share", f"{_DEVICES}: ", ("slot.gpus=0.5", "got 2"), spec={"slot": {"gpus": 0.5}},
+         base={_DEVICES: 2, "trainer.accelerator": "auto"}),
+    Case("devices_and_gpus", f"{_DEVICES}: ", ("slot.gpus=4", "got 2"), spec={"slot": {"gpus": 4}},
+         base={_DEVICES: 2, "trainer.accelerator": "auto"}),
+    Case("devices_sampled", f"space.{_DEVICES}: ", ("same in all trials", "base"), space={_DEVICES: _choices(1, 2)}),
+    Case("devices_preset", f"space.big.presets.b.{_DEVICES}: ", ("same in all trials", "base"),
+         space={"big": {"presets": {"a": {}, "b": {_DEVICES: 2}}}}),
+    Case("devices_of_a_run", f"runs.big.{_DEVICES}: ", ("same in all trials", "base"),
+         spec={"runs": {"big": {_DEVICES: 2}}}),
+    Case("devices_beyond_batch", "data.batch_size: ", ("8 devices",), base={_DEVICES: 8, "data.batch_size": 4}),
+    Case("nodes", "trainer.num_nodes: ", ("must be 1", "got 2"), base={"trainer.num_nodes": 2}),
+    *(Case(f"strategy_{name}", "trainer.strategy: ", (repr(name), "use ddp"),
+           base={_DEVICES: 2, "trainer.strategy": name}) for name in ("ddp_spawn", "ddp_fork", "ddp_notebook")),
+    Case("strategy_class", "trainer.strategy: ", ("'fork'", "use ddp"),
+         base={"trainer.strategy": {"class_path": _DDP, "init_args": {"start_method": "fork"}}}),
+    Case("strategy_sampled", "trainer.strategy: ", ("'ddp_spawn'", "space.trainer.strategy"),
+         space={"trainer.strategy": _choices("ddp", "ddp_spawn")}),
+    Case("strategy_typo", "trainer", ("dpp",), base={_DEVICES: 2, "trainer.strategy": "dpp"}),
+    *(Case(f"trial_timeout_{label}", "trial_timeout_s: ", ("above 0", repr(value)), spec={"trial_timeout_s": value})
+      for label, value in (("zero", 0), ("text", "soon"), ("negative", -5))),
+    *(Case(f"keep_{label}", "keep: ", ("best_5", repr(value)), spec={"keep": value}) for label, value in
+      (("zero", "best_0"), ("typo", "bst_3"), ("number", 3), ("null", None))),
+    *(Case(f"retry_{label}", "retry_out_of_memory: ", ("true or false", repr(value)),
+           spec={"retry_out_of_memory": value}) for label, value in (("number", 2), ("text", "half"))),
+    Case("ray_missing", "--engine: ", ("ray", "pip install 'lit-sweeps[ray]'"), args=("--engine", "ray"), lacks="ray"),
 ]
 
 RANGES = [
@@ -555,7 +601,6 @@ VALUES = [
     Case("threads_zero", "threads: ", ("1 or more", "got 0"), base={"threads": 0}),
     Case("epochs_zero", "trainer.max_epochs: ", ("got 0",), base={"trainer.max_epochs": 0}),
     Case("accelerator", "trainer: ", ("accelerator", "gpuu"), base={"trainer.accelerator": "gpuu"}),
-    Case("devices_zero", "trainer: ", ("devices", "0"), base={"trainer.devices": 0}),
     Case("precision", "trainer.precision: ", ("12",), base={"trainer.precision": 12}),
     Case("val_check_interval", "trainer", ("1.5",), base={"trainer.val_check_interval": 1.5}),
     Case("logger_class", "trainer.logger", ("Nologger",),
@@ -880,6 +925,7 @@ TABLE = {
     "unknown_keys": UNKNOWN_KEYS,
     "types": TYPES,
     "counts": COUNTS,
+    "slots": SLOTS,
     "ranges": RANGES,
     "choices": CHOICES,
     "when": WHEN,
@@ -909,6 +955,9 @@ GOOD = [
          text=_HEAD + "space:\n  model.optimizer.lr: &log {low: 1e-4, high: 1e-1, log: true}\n"
                       "  model.optimizer.eps: {<<: *log, high: 1e-2}\n"),
     Case("set", "checked sweep: ", args=("--set", "data.batch_size=48")),
+    Case("two_processes", "checked sweep: ", ("val/acc",), spec={"check": "step"},
+         base={"trainer.devices": 2, "trainer.strategy": "ddp"}),
+    Case("only_watching", "checked sweep: ", spec={"slot": {"cpus": 5000}}, args=("--workers", "0")),
     Case("init_args_key", "checked sweep: ", space={_LR: DROP, "model.init_args.optimizer.lr": _range(0.1, 0.2)}),
     Case("n_trials_argument", "checked sweep: 7 trials", args=("--n_trials", "7")),
     Case("duration", "checked sweep: ", spec={"timeout": "1.5h"}),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from postgresql import Server, binaries
 
 torch.set_num_threads(1)
 
@@ -56,6 +57,16 @@ def blobs(samples: int, seed: int, side: int = 8, classes: int = 10) -> tuple[np
     labels = draw.integers(0, classes, samples).astype(np.uint8)
     noise = draw.integers(0, 256, (samples, side, side))
     return ((pictures[labels] + noise) // 2).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server; without PostgreSQL the test is skipped."""
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed")
+    started = Server()
+    yield started
+    started.close()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def batches(order: Callable[[], Tensor] | None = None, **options: object) -> Bat
 
 
 def flat(items: Batches) -> list[tuple[Tensor, Tensor]]:
-    return [batch for item in items for batch in (item if isinstance(item, Minibatches) else [item])]
+    return [batch for item in items for batch in (item.batches if isinstance(item, Minibatches) else [item])]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7, 115, 229, 230])
@@ -40,7 +40,7 @@ def test_several_steps_an_item_are_the_same_minibatches(steps: int, batch_size: 
     many = batches(batch_size=batch_size, drop_last=drop_last, steps=steps)
     items = list(many)
     assert all(isinstance(item, Minibatches) for item in items)
-    assert [len(item) for item in items[:-1]] == [steps] * (len(items) - 1)
+    assert [len(item.batches) for item in items[:-1]] == [steps] * (len(items) - 1)
     for (images, labels), (same_images, same_labels) in zip(flat(one), flat(many), strict=True):
         assert torch.equal(labels, same_labels)
         assert torch.equal(images, same_images)
@@ -60,6 +60,24 @@ def test_drop_last_leaves_out_what_does_not_fill_a_batch() -> None:
     assert torch.equal(torch.cat([labels for _, labels in kept]), LABELS.flip(0)[: ROWS // 7 * 7])
     whole = batches(batch_size=23, drop_last=True)
     assert len(whole) == 10
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("steps", [1, 3, 10])
+@pytest.mark.parametrize("batch_size", [8, 20, 23, 51, 230])
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_the_shares_of_all_ranks_are_the_batches_of_one(
+    ranks: int, batch_size: int, steps: int, drop_last: bool
+) -> None:
+    options: dict[str, object] = {"batch_size": batch_size, "steps": steps, "drop_last": drop_last}
+    whole, several = batches(**options), [batches(**options, rank=rank, ranks=ranks) for rank in range(ranks)]
+    assert [len(shares) for shares in several] == [len(whole)] * ranks
+    assert [len(list(shares)) for shares in several] == [len(whole)] * ranks
+    for number, (batch, *shares) in enumerate(zip(flat(whole), *map(flat, several), strict=True)):
+        for rank, (images, labels) in enumerate(shares):
+            assert torch.equal(labels, batch[1][rank::ranks])
+            assert torch.equal(images, batch[0][rank::ranks])
+        assert {shares.samples_of(number) for shares in several} == {whole.samples_of(number)} == {len(batch[1])}
 
 
 def test_an_order_may_give_fewer_rows() -> None:

@@ -34,7 +34,9 @@ def made(batch_size: int = 2, **options: Any) -> Numbers:
 def in_epoch(data: Numbers, epoch: int, module: object = None, device: torch.device = CPU) -> Numbers:
     """As a Trainer leaves it in `epoch`, counted from 1."""
     strategy = SimpleNamespace(root_device=device)
-    data.trainer = SimpleNamespace(current_epoch=epoch - 1, lightning_module=module, strategy=strategy)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
+        current_epoch=epoch - 1, lightning_module=module, strategy=strategy, world_size=1, global_rank=0
+    )  # type: ignore[assignment]
     return data
 
 
@@ -90,8 +92,36 @@ def test_the_scale_applies_to_every_split() -> None:
 def test_a_module_says_how_many_minibatches_it_takes_at_once() -> None:
     several = list(in_epoch(made(), 1, SimpleNamespace(steps_per_execution=3)).train_dataloader())
     assert all(isinstance(item, Minibatches) for item in several)
-    assert [len(item) for item in several] == [3, 1]
+    assert [len(item.batches) for item in several] == [3, 1]
     assert not isinstance(next(iter(in_epoch(made(), 1, SimpleNamespace()).train_dataloader())), Minibatches)
+
+
+@pytest.mark.parametrize("rows", [8, 999, 1000, 1001, 1004, 2003, 5007])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_every_device_has_some_of_every_batch_that_is_evaluated(ranks: int, rows: int) -> None:
+    loaders = []
+    for rank in range(ranks):
+        data = in_epoch(Numbers(2, seed=0), 1)
+        data.trainer.world_size, data.trainer.global_rank = ranks, rank  # type: ignore[union-attr, misc]
+        data.train_rows, data.validation_rows = torch.arange(7), torch.arange(rows) % 10
+        loaders.append(data.val_dataloader())
+    shares = [[len(numbers) for _, numbers in loader] for loader in loaders]
+    assert [len(loader) for loader in loaders] == [len(share) for share in shares]
+    assert len({len(share) for share in shares}) == 1
+    assert min(map(min, shares)) >= 1
+    assert 980 < max(map(sum, zip(*shares, strict=True))) <= 1000 or rows < 980
+    assert sorted(number for loader in loaders for number in targets(loader)) == sorted(
+        number % 10 for number in range(rows)
+    )
+
+
+def test_several_devices_do_not_predict_nor_share_less_than_a_sample_each() -> None:
+    data = in_epoch(made(), 1)
+    data.trainer.world_size = 5  # type: ignore[union-attr, misc]
+    with pytest.raises(ConfigError, match=r"^trainer.devices: must be 1 to predict; got 5$"):
+        data.predict_dataloader()
+    with pytest.raises(ConfigError, match=r"^trainer.devices: must be at most the 4 samples to test; got 5$"):
+        data.test_dataloader()
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test", "predict"])

@@ -14,10 +14,8 @@ from typing import Any
 
 import optuna
 import psutil
-import pytest
 from sweep_specs import write_spec
 
-from sweeps.engines.local import place_slots
 from sweeps.results import read_results
 from sweeps.storage import open_storage
 
@@ -208,17 +206,3 @@ def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) 
     assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(4)
     ]
-
-
-@pytest.mark.parametrize(
-    ("workers", "gpus", "expected"),
-    [(None, 4, [0, 1, 2, 3]), (2, 4, [0, 1]), (4, 2, [0, 1, 0, 1]), (3, 0, [None] * 3)],
-)
-def test_slots_share_the_devices(workers: int | None, gpus: int, expected: list[int | None]) -> None:
-    assert [slot.gpu for slot in place_slots(workers, gpus)] == expected
-
-
-def test_on_cpu_there_is_a_worker_a_core_with_one_thread() -> None:
-    cores = len(os.sched_getaffinity(0))
-    slots = place_slots(None, 0)
-    assert (len(slots), {slot.threads for slot in slots}) == (cores, {1})

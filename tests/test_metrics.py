@@ -84,3 +84,11 @@ def test_no_graph_is_kept() -> None:
     logits = torch.rand(5, 4, requires_grad=True)
     add(metrics, logits, torch.zeros(5, dtype=torch.int64))
     assert not metrics.sums().requires_grad
+
+
+def test_a_rank_without_a_sample_adds_nothing() -> None:
+    none = EpochMetrics(correct).sums(torch.device("cpu"))
+    assert none.tolist() == [0, 0, 0]
+    some = EpochMetrics(correct)
+    add(some, *batches([5])[0])
+    assert some.sums().dtype == none.dtype  # or they could not be added up

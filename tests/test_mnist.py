@@ -20,7 +20,9 @@ from lit_dl.errors import ConfigError
 def in_epoch(data: MNISTDataModule, epoch: int, module: object = None) -> MNISTDataModule:
     """As a Trainer leaves it in `epoch`, counted from 1."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(current_epoch=epoch - 1, lightning_module=module, strategy=strategy)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(
+        current_epoch=epoch - 1, lightning_module=module, strategy=strategy, world_size=1, global_rank=0
+    )  # type: ignore[assignment]
     return data
 
 
@@ -94,9 +96,9 @@ def test_a_module_may_ask_for_several_minibatches(digits_dir: Path) -> None:
     data = small(digits_dir)
     one = list(in_epoch(data, 1, SimpleNamespace()).train_dataloader())
     several = list(in_epoch(data, 1, SimpleNamespace(steps_per_execution=5)).train_dataloader())
-    assert [len(item) for item in several] == [5, 5, 2]
     assert all(isinstance(item, Minibatches) for item in several)
-    flattened = [batch for item in several for batch in item]
+    assert [len(item.batches) for item in several] == [5, 5, 2]
+    flattened = [batch for item in several for batch in item.batches]
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(one, flattened, strict=True))
 
 

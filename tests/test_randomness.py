@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from lightning.pytorch import seed_everything
 
-from lit_dl.randomness import derive, generator, run_seed, seed_epoch
+from lit_dl.randomness import generator, run_seed, seed_epoch
+from lit_dl.seeds import derive
 
 
 def drawn() -> tuple[float, float, float]:
@@ -47,6 +48,12 @@ def test_seed_epoch_sets_python_numpy_and_torch() -> None:
     assert drawn() == first
     for number in range(3):
         assert len({first[number], second[number], other[number]}) == 3
+
+
+def test_seeds_of_an_epoch_never_change_and_ranks_have_their_own() -> None:
+    for rank, stream in ((0, b"3/epoch/2"), (1, b"3/epoch/2/rank/1"), (7, b"3/epoch/2/rank/7")):
+        seed_epoch(3, 2, rank)
+        assert torch.initial_seed() == int(hashlib.blake2b(stream, digest_size=8).hexdigest(), 16) // 2
 
 
 def test_run_seed_is_lightnings() -> None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 from sweep_specs import resolved_spec
 
 from lit_dl.errors import StorageError
+from sweeps.claims import Claim, Verdict
 from sweeps.spec import SweepSpec
-from sweeps.study import Claim, SharedStudy, Verdict
+from sweeps.storage import Journal
+from sweeps.study import SharedStudy
 
 CLAIM = """
 import sys
@@ -175,7 +179,7 @@ def test_a_trial_that_takes_three_workers_with_it_fails(tmp_path: Path) -> None:
         assert study.reclaim() == expected
     (trial,) = study.trials()
     assert trial.state == TrialState.FAIL
-    assert trial.user_attrs["result"]["outcome"] == "worker_died"
+    assert trial.user_attrs["result"]["outcome"] == "killed"
     assert study.is_finished()
 
 
@@ -183,12 +187,56 @@ def test_an_owner_on_another_machine_is_dead_only_to_who_has_the_folder(tmp_path
     study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
     claim = study.claim(0)
     assert claim is not None
-    claim.trial.set_user_attr("owner", {"host": "elsewhere", "pid": 1, "started": "1"})
+    study._storage.set_trial_user_attr(claim.trial_id, "owner", {"machine": "elsewhere", "pid": 1, "started": "1"})
     assert study.reclaim() == []
-    assert study.reclaim(hosts=True) == [0]
+    assert study.reclaim(elsewhere=True) == [0]
 
 
 def test_a_folder_with_trials_that_the_study_does_not_know_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trials" / "00000").mkdir(parents=True)
     with pytest.raises(StorageError, match=r"which knows fewer trials; give the --storage it began with"):
         open_study(tmp_path, resolved_spec(tmp_path, runs={"one": {}}))
+
+
+class Cut:
+    """The journal, of which one append fails: before it is on the disk, as a full one has it, or after."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, is_written: bool) -> None:
+        self.left, self.is_written, self.append = at, is_written, Journal.append_logs
+        cut = self
+
+        def append(journal: Journal, logs: list[dict[str, Any]]) -> None:
+            cut.left -= 1
+            if cut.left or cut.is_written:
+                cut.append(journal, logs)
+            if not cut.left:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Journal, "append_logs", append)
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_claim_cut_short_at_any_write_leaves_no_trial_that_nobody_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    monkeypatch.setattr("sweeps.patience._FIRST_DELAY_S", 0.0)
+    spec = resolved_spec(tmp_path, n_trials=4, seeds=2)
+    for at in range(1, 30):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        study = open_study(folder, spec)
+        first = study.claim(0)
+        assert first is not None
+        study.release(first)  # so that an attempt and an owner are there already
+        with monkeypatch.context() as patch:
+            cut = Cut(patch, at, is_written)
+            claims = [claim for _ in range(4) if (claim := study.claim(0))]
+        study.reclaim()
+        while claim := study.claim(0):
+            claims.append(claim)
+        assert sorted(claim.number for claim in claims) == [0, 1, 2, 3], at
+        assert all(complete(study, claim) for claim in claims), at
+        assert study.is_finished()
+        if cut.left > 0:
+            return
+    raise AssertionError("more writes than were cut")

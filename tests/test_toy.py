@@ -48,7 +48,9 @@ class Function(LightningModule):
 
 def in_epoch(data: Any, epoch: int) -> Any:
     strategy = SimpleNamespace(root_device=CPU)
-    data.trainer = SimpleNamespace(current_epoch=epoch - 1, lightning_module=None, strategy=strategy)
+    data.trainer = SimpleNamespace(
+        current_epoch=epoch - 1, lightning_module=None, strategy=strategy, world_size=1, global_rank=0
+    )
     return data
 
 

@@ -12,6 +12,7 @@ import optuna
 import pytest
 import torch
 import yaml
+from optuna.trial import TrialState
 from sweep_specs import resolved_spec, tiny_spec
 
 import sweeps.trial
@@ -19,6 +20,7 @@ from lit_dl import Classifier
 from lit_dl.cli import build_run
 from lit_dl.config import load_yaml
 from lit_dl.run import Run
+from sweeps.claims import Verdict
 from sweeps.replay import replay_trial
 from sweeps.results import Row, rows_of
 from sweeps.study import SharedStudy
@@ -92,7 +94,7 @@ class FirstEpochPruner(optuna.pruners.BasePruner):
 
 
 def test_a_pruned_trial_ends_after_its_epoch_and_is_not_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.study.build_pruner", lambda spec: FirstEpochPruner())
+    monkeypatch.setattr("sweeps.storage.build_pruner", lambda spec: FirstEpochPruner())
     study, rows = sweep(tmp_path, n_trials=2, pruner="MedianPruner")
     assert [(row["state"], row["outcome"], row["epochs"]) for row in rows] == [
         ("COMPLETE", "completed", 3),
@@ -127,10 +129,10 @@ def test_what_a_run_raises_ends_its_trial_and_no_more(
 ) -> None:
     fit, calls = Run.fit, iter([True, False])
 
-    def fails_once(self: Run) -> None:
+    def fails_once(self: Run, resume: bool) -> None:
         if next(calls, False):
             raise error
-        fit(self)
+        fit(self, resume)
 
     monkeypatch.setattr(Run, "fit", fails_once)
     _, rows = sweep(tmp_path, n_trials=2)
@@ -169,20 +171,22 @@ def test_all_trials_are_evaluated_when_the_spec_says_so(tmp_path: Path) -> None:
 
 def test_a_result_that_comes_late_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_trial = sweeps.trial.run_trial
-    taken = []
+    taken: list[Any] = []
 
-    def steal(spec: Any, claim: Any, desk: Desk, waiting_s: float) -> Any:
-        verdict = run_trial(spec, claim, desk, waiting_s)
+    def steal(spec: Any, claim: Any, *rest: Any) -> Any:
+        verdict = run_trial(spec, claim, *rest)
+        other = SharedStudy(tmp_path / "run", spec)
         if not taken:
-            other = SharedStudy(tmp_path / "run", spec)
             other.release(claim)  # as a launcher does that takes this worker for dead
             taken.append(other.claim(1))
+        else:
+            other.finish(taken[0], Verdict(TrialState.COMPLETE, [0.125], None, {**verdict.row, "slot": 1}))
         return verdict
 
     monkeypatch.setattr("sweeps.worker.run_trial", steal)
-    study, rows = sweep(tmp_path, n_trials=2)
-    assert [trial.state.name for trial in study.trials()] == ["RUNNING", "COMPLETE"]
-    assert [row["number"] for row in rows] == [1]
+    _, rows = sweep(tmp_path, n_trials=2)
+    assert [(row["state"], row["slot"]) for row in rows] == [("COMPLETE", 1), ("COMPLETE", 0)]
+    assert rows[0]["value"] == 0.125
 
 
 FOREIGN = {
@@ -243,7 +247,7 @@ class EveryEpochPruner(optuna.pruners.BasePruner):
 
 
 def test_a_verdict_stands_while_min_epochs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.study.build_pruner", lambda spec: EveryEpochPruner())
+    monkeypatch.setattr("sweeps.storage.build_pruner", lambda spec: EveryEpochPruner())
     given = tiny_spec(tmp_path)
     given["base"]["trainer"] |= {"min_epochs": 4, "max_epochs": 6}
     study, rows = sweep(tmp_path, n_trials=1, base=given["base"], pruner="MedianPruner")
@@ -252,7 +256,7 @@ def test_a_verdict_stands_while_min_epochs_go_on(tmp_path: Path, monkeypatch: py
 
 
 def test_what_reached_its_last_epoch_is_not_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.study.build_pruner", lambda spec: EveryEpochPruner())
+    monkeypatch.setattr("sweeps.storage.build_pruner", lambda spec: EveryEpochPruner())
     given = tiny_spec(tmp_path)
     given["base"]["trainer"]["max_epochs"] = 2
     _, rows = sweep(tmp_path, n_trials=1, base=given["base"], pruner="MedianPruner")

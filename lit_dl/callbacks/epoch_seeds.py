@@ -8,7 +8,8 @@ from lit_dl.randomness import run_seed, seed_epoch
 
 
 class EpochSeeds(Callback):
-    """Sets all generators from (seed, epoch): an epoch draws the same whether or not the run was resumed before it."""
+    """Sets all generators from (seed, epoch, rank): an epoch draws the same whether or not the run was resumed before
+    it, and dropout differs between devices."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        seed_epoch(run_seed(), trainer.current_epoch + 1)
+        seed_epoch(run_seed(), trainer.current_epoch + 1, trainer.global_rank)

@@ -20,6 +20,7 @@ from lit_dl.callbacks.epoch_table import csv_text
 from lit_dl.files import write_text
 from lit_dl.gradient_health import EXPLODING_ABOVE, VANISHING_BELOW, gradient_ratio, gradient_verdict, per_weight
 from lit_dl.layer_activity import LayerActivity
+from lit_dl.stepping import LOGGED_ALIKE
 
 RATIO = "gradient_ratio"
 FIGURES = ("gradient_norm", "update_ratio", "activation_mean", "activation_std", "dead", "saturated")
@@ -50,6 +51,7 @@ class LayerHealth(Callback):
     as a metric is only `gradient_ratio`: the gradient of the first layer over that of the last, both as root mean
     square per weight (see `gradient_ratio`). When it first leaves [1e-3, 1e3], a message says so.
 
+    On several devices gradients and updates are those of all; activations are of the first one's share of the batches.
     Nothing is read from the device before the epoch ends, and no random number is drawn.
 
     Args:
@@ -115,7 +117,27 @@ class LayerHealth(Callback):
         ]
         head, lines = csv_text(table).split("\n", 1)
         self._text = (self._text or f"{head}\n") + lines
-        write_text(self.path, self._text)
+        write_text(self.path, self._text, durable=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"told": sorted(self._told)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._told = set(state_dict["told"])
+
+    def resume(self, epoch: int, writes: bool = True) -> None:
+        """Goes on after `epoch`, with nothing after it in the file.
+
+        Args:
+            epoch: The last epoch that counts, from 1.
+            writes: Whether this process writes the file.
+        """
+        if self.path is None or not self.path.is_file():
+            return
+        head, *lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        self._text = head + "".join(line for line in lines if int(line.split(",")[0]) <= epoch)
+        if writes:
+            write_text(self.path, self._text, durable=True)
 
     def _log_figures(self, trainer: Trainer, rows: dict[str, dict[str, Any]]) -> None:
         """To the loggers alone: as metrics of the module they would be columns of every table."""
@@ -134,7 +156,7 @@ class LayerHealth(Callback):
         norms = {name: row["gradient_norm"] for name, row in rows.items() if row.get("gradient_norm") is not None}
         ratio = gradient_ratio([per_weight(norm, kernels[name].numel()) for name, norm in norms.items()])
         if len(kernels) > 1:  # not a number where it is unknown: else Lightning would keep that of the epoch before
-            module.log(RATIO, math.nan if ratio is None else ratio, sync_dist=True)
+            module.log(RATIO, math.nan if ratio is None else ratio, **LOGGED_ALIKE)
         verdict = gradient_verdict(ratio)
         if verdict is not None and verdict not in self._told and trainer.is_global_zero:
             self._told.add(verdict)

@@ -9,18 +9,26 @@ import psutil
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+_KEPT = ("train_s", "validate_s", "data_s", "peak_memory_bytes")
+
 
 class RunTiming(Callback):
     """Seconds in training and validation steps and waiting for data, and the peak of memory; from `on_fit_start` on.
 
-    On a GPU a step is asynchronous: what is counted is the time of the process, and an epoch ends when its metrics are
-    read.
+    A run that is resumed adds to what its checkpoint says. On a GPU a step is asynchronous: what is counted is the time
+    of the process, and an epoch ends when its metrics are read.
     """
 
     def __init__(self) -> None:
         self.train_s = self.validate_s = self.data_s = 0.0
         self.peak_memory_bytes = 0
         self._mark = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _KEPT}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        vars(self).update({name: state_dict[name] for name in _KEPT})
 
     def _lap(self) -> float:
         now = perf_counter()

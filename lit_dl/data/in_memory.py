@@ -12,7 +12,7 @@ from lit_dl.data.batches import Batch, Batches, Scale
 from lit_dl.errors import ConfigError
 from lit_dl.randomness import generator, run_seed
 
-_EVALUATED = 1000  # rows a batch where no step is taken
+_EVALUATED = 1000  # rows a batch, over all devices, where no step is taken
 
 
 class InMemoryDataModule(LightningDataModule):
@@ -20,8 +20,15 @@ class InMemoryDataModule(LightningDataModule):
 
     A subclass answers `samples`, sets `train_rows` and `validation_rows` in `setup`, and may set `scale` there.
 
+    On several devices all of them share every batch: `batch_size`, order and number of batches mean what they mean on
+    one, and a sample of a validation or test set is counted once. A module of ours then learns what it learns on one
+    device, but for rounding: after some epochs weights and metrics differ by less than 1e-12 of their size when
+    trainer.precision is 64-true, and by less than 1e-5 in float32. (With ReLU in float32 a unit that rounding puts on
+    the other side of zero makes it another run in the end, as it does where the rows of a batch change places.) Dropout
+    and noise draw other numbers on each device, and batch norm takes its statistics from a device's share.
+
     Args:
-        batch_size: Samples a training batch, 1 or more.
+        batch_size: Samples of one optimizer step, over all devices; 1 or more, and one or more for each device.
         shuffle: Whether each epoch has an order of its own, drawn from the seed and the epoch alone.
         drop_last: Leave out the last training batch when it is not full.
         seed: Seed of everything that is drawn. `None`: the run's seed.
@@ -66,14 +73,27 @@ class InMemoryDataModule(LightningDataModule):
         return None
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
-        """Refuses batches larger than the training split, which a subclass has made.
+        """Refuses batches larger than the training split, which a subclass has made, or too small for the devices.
 
         Raises:
-            ConfigError: There is less than one batch.
+            ConfigError: There is less than one batch, or a device would have nothing of one.
         """
-        if self.batch_size > len(self.train_rows):
+        samples = len(self.train_rows)
+        if self.batch_size > samples:
             raise ConfigError(
-                "batch_size", f"must be at most the training split of {len(self.train_rows):,}; got {self.batch_size:,}"
+                "batch_size", f"must be at most the training split of {samples:,}; got {self.batch_size:,}"
+            )
+        if self.smallest_batch < self.ranks:
+            fix = "choose more" if self.batch_size < self.ranks else "choose another, or set data.drop_last"
+            raise ConfigError(
+                "batch_size",
+                f"must leave no batch with fewer samples than the {self.ranks} devices, of {samples:,}; "
+                f"got {self.batch_size}; {fix}",
+            )
+        if len(self.validation_rows) < self.ranks:
+            raise ConfigError(
+                "validation",
+                f"must hold out a sample for each of {self.ranks} devices, or more; leaves {len(self.validation_rows)}",
             )
 
     def train_dataloader(self) -> Batches:
@@ -99,7 +119,13 @@ class InMemoryDataModule(LightningDataModule):
         return self._test_batches(self.scale)
 
     def predict_dataloader(self) -> Batches:
-        """Batches of the first test set, in order."""
+        """Batches of the first test set, in order.
+
+        Raises:
+            ConfigError: There are several devices: nobody would put their predictions in order.
+        """
+        if self.ranks > 1:
+            raise ConfigError("trainer.devices", f"must be 1 to predict; got {self.ranks}")
         return self._test_batches(self.scale)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
@@ -108,10 +134,30 @@ class InMemoryDataModule(LightningDataModule):
 
     def _test_batches(self, scale: Scale) -> Batches:
         rows = torch.arange(len(self.samples("test", self._device)[1]))
+        if len(rows) < self.ranks:
+            raise ConfigError("trainer.devices", f"must be at most the {len(rows)} samples to test; got {self.ranks}")
         return self._batches("test", order=lambda: rows, rows=len(rows), scale=scale)
 
-    def _batches(self, part: str, **options: Any) -> Batches:
-        return Batches(*self.samples(part, self._device), **{"scale": self.scale, "batch_size": _EVALUATED, **options})
+    def _batches(self, part: str, rows: int, **options: Any) -> Batches:
+        # The last batch, too, has rows for every device.
+        evaluated = next(size for size in range(_EVALUATED, 0, -1) if not 0 < rows % size < self.ranks)
+        defaults = {"scale": self.scale, "batch_size": evaluated, "rank": self.rank, "ranks": self.ranks}
+        return Batches(*self.samples(part, self._device), rows=rows, **{**defaults, **options})
+
+    @property
+    def smallest_batch(self) -> int:
+        """Samples of the smallest training batch, over all devices."""
+        return self.batch_size if self.drop_last else len(self.train_rows) % self.batch_size or self.batch_size
+
+    @property
+    def ranks(self) -> int:
+        """How many devices, each with a process, share every batch."""
+        return self.trainer.world_size if self.trainer is not None else 1
+
+    @property
+    def rank(self) -> int:
+        """Which of them this process has."""
+        return self.trainer.global_rank if self.trainer is not None else 0
 
     @property
     def _device(self) -> torch.device:

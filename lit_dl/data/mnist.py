@@ -29,7 +29,7 @@ class MNISTDataModule(InMemoryDataModule):
             other sets from ~/.cache/lit_dl.
         dataset: mnist, whose files are checked by MD5; idx for files of your own; or a set that torchvision downloads
             into `data_dir` when it is not there.
-        batch_size: Samples a batch, at least 1 and at most the training split.
+        batch_size: Samples a batch, at least 1 and at most the training split; over all devices, if several.
         validation: How many training samples are held out, taken from the front (5000, as in the published runs); or a
             fraction in (0, 1), drawn with `seed`.
         scaling: unit (divide by 255), standardize (then subtract the mean of the training split and divide by its

@@ -34,7 +34,7 @@ class LogicGateDataModule(InMemoryDataModule):
 
     Args:
         gate: and, or, nand, nor: one straight line divides their rows; xor, xnor: none does.
-        batch_size: Rows a batch, 1 to 4.
+        batch_size: Rows a batch, over all devices, 1 to 4.
         shuffle: Whether to draw a new order for each epoch; otherwise 00, 01, 10, 11, as the perceptron's textbook
             examples go through them.
         seed: Seed of the order. `None`: the run's seed.
@@ -81,7 +81,7 @@ class LinearRegressionDataModule(InMemoryDataModule):
         inputs: Numbers in an input, 1 or more.
         samples: Samples for training and validation together; the test set has as many of its own.
         noise: Standard deviation of the noise, 0 or more: the best root mean squared error there is.
-        batch_size: Samples a batch, at least 1 and at most the training split.
+        batch_size: Samples a batch, at least 1 and at most the training split; over all devices, if several.
         validation: How many samples are held out, or a fraction in (0, 1).
         seed: Seed of weights, samples, split and order. `None`: the run's seed.
 

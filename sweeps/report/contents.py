@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_dl.errors import StorageError
-from sweeps.locks import is_alive
+from sweeps.owners import is_alive
 from sweeps.results import Row, ranking, read_results, read_status
 from sweeps.space import Parameter, Values
 from sweeps.spec import SweepSpec

@@ -1,0 +1,141 @@
+"""What a sweep wants of an engine: workers in slots, news of those that died, and an end that leaves none."""
+
+from __future__ import annotations
+
+import os
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lit_dl.tracking import Mode
+from sweeps.engines.slots import Slot
+from sweeps.storage import STORAGE_VARIABLE
+
+GRACE_S = 7.0  # a little more than a worker gives itself
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """What all workers of a sweep are started with.
+
+    Args:
+        run_dir: The run folder.
+        study: Name of the study.
+        url: Its storage; `None`: the journal in the run folder.
+        wandb: What `auto` was settled to.
+        program: What Python runs, before the run folder.
+    """
+
+    run_dir: Path
+    study: str
+    url: str | None = field(repr=False)
+    wandb: Mode
+    program: tuple[str, ...] = ("-m", "sweeps", "worker")
+
+    def options(self, slot: Slot) -> list[str]:
+        """The command line after the run folder."""
+        return ["--slot", str(slot.number), "--threads", str(slot.threads), "--wandb", self.wandb, "--with_launcher"]
+
+    def environment(self, slot: Slot) -> dict[str, str]:
+        """What a worker finds in its environment besides what is there; a URL may hold a password, so it goes here."""
+        storage = {} if self.url is None else {STORAGE_VARIABLE: self.url}
+        return {"OMP_NUM_THREADS": str(slot.threads), "PYTHONUNBUFFERED": "1", **storage}
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker that ended before there was nothing left to do.
+
+    Args:
+        slot: Number of its slot.
+        how: What befell it, as what follows `worker 3`: "was killed by SIGKILL".
+        log: Where it printed what belongs to no trial.
+        last_line: The end of that; empty when there is none.
+    """
+
+    slot: int
+    how: str
+    log: str
+    last_line: str
+
+
+class Engine(ABC):
+    """Starts a worker for each slot, again when one dies, and stops them all. A context manager: its end leaves no
+    process.
+
+    Args:
+        order: What workers are started with.
+        slots: Where there is room for them.
+
+    Attributes:
+        workers: By slot, those that have not ended, begun or not.
+    """
+
+    workers: Collection[int]
+
+    def __init__(self, order: WorkerStart, slots: list[Slot]) -> None:
+        self.order, self.slots = order, slots
+
+    def start(self) -> None:
+        """Starts all workers."""
+        for slot in self.slots:
+            self._start(slot)
+
+    def restart(self, number: int) -> None:
+        """A new worker in the place of one that died."""
+        self._start(next(slot for slot in self.slots if slot.number == number))
+
+    @abstractmethod
+    def _start(self, slot: Slot) -> None: ...
+
+    @property
+    @abstractmethod
+    def pending(self) -> set[int]:
+        """Slots of workers that have not begun, because there is no room for them yet."""
+
+    @abstractmethod
+    def collect(self) -> list[Death]:
+        """Forgets workers that have ended; returns those of them that died, with nothing of them left here."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Asks all workers to give back their trials and end; kills what has not after a few seconds."""
+
+    def close(self) -> None:
+        """Stops what still runs, and gives back what the engine itself had started or opened."""
+        self.stop()
+
+    def log_of(self, slot: int) -> Path:
+        """Where a worker prints what belongs to no trial."""
+        return self.order.run_dir / f"worker-{slot}.log"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def how_ended(status: int) -> str:
+    """A return code of `subprocess` in words."""
+    if status == 128 + signal.SIGTERM:  # what a worker says after a signal that asks
+        return "was asked to end by a signal"
+    if status >= 0:
+        return f"ended with exit status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-status, f'signal {-status}')}"
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something; empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""
