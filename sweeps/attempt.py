@@ -91,11 +91,11 @@ def run_attempt(order: Order, report: Reporter, stop: Any) -> Row:
         test = order.test and outcome == "completed"
         result = run.close(test=test, summary={"outcome": outcome, "trial": order.number})
     except (TrialInterrupted, KeyboardInterrupt):
-        _abandon(run)
+        _interrupt(run)
         raise TrialInterrupted from None
     except (Exception, SystemExit, TrialTimedOut) as error:
         if stop.is_set():  # whatever goes wrong while stopping is not the trial's doing
-            _abandon(run)
+            _interrupt(run)
             raise TrialInterrupted from None
         result = _abandon(run)
         outcome, reason = _failure(error, order)
@@ -145,6 +145,16 @@ def _abandon(run: Run | None) -> RunResult | None:
     except Exception:
         traceback.print_exc()
         return None
+
+
+def _interrupt(run: Run | None) -> None:
+    """Ends the tracking of a run and leaves its folder alone: it goes on later, and may be another's already."""
+    if run is None or run.tracker is None:
+        return
+    try:
+        run.tracker.finish({}, failed=True)
+    except Exception:
+        traceback.print_exc()
 
 
 def _free_memory() -> None:

@@ -14,13 +14,19 @@ from lit_dl.errors import ConfigError, LitError
 _WANDB = ("auto", "offline", "online", "disabled")
 
 
+def _storage(args: argparse.Namespace) -> str | None:
+    """The storage's URL; from the environment, where no command line shows its password."""
+    from sweeps.storage import STORAGE_VARIABLE
+
+    return args.storage if args.storage is not None else os.environ.get(STORAGE_VARIABLE)
+
+
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
     from lit_dl.config import parse_yaml
     from sweeps.launch import Launch, check_workers
     from sweeps.launch import launch as run
     from sweeps.spec_file import load_spec, parse_duration
-    from sweeps.storage import STORAGE_VARIABLE
 
     settings = {}
     for setting in args.set:
@@ -40,17 +46,16 @@ def launch(args: argparse.Namespace) -> int:
         timeout=None if args.timeout is None else parse_duration(args.timeout, "timeout"),
     )
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
-    url = args.storage or os.environ.get(STORAGE_VARIABLE)
+    url = _storage(args)
     return run(spec, Launch(run_dir, url, args.wandb, args.engine), args.dry_run)
 
 
 def worker(args: argparse.Namespace) -> int:
     """Run trials of a sweep in this process, beside those that `launch` starts, on this or any machine."""
     from sweeps.run_folder import join_folder
-    from sweeps.storage import STORAGE_VARIABLE
     from sweeps.worker import main as work
 
-    url = args.storage or os.environ.get(STORAGE_VARIABLE)
+    url = _storage(args)
     run_dir = Path(args.run_dir) if args.run_dir else None
     run_dir = join_folder(run_dir, args.study, url)
     return work(run_dir, url, args.slot, args.threads, args.wandb, args.with_launcher)

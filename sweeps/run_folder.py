@@ -70,6 +70,8 @@ def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Pat
     if not (run_dir / "spec.yaml").exists():
         check_folder(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
+    elif (name := load_spec(run_dir / "spec.yaml").name) != study:
+        raise StorageError(f"{run_dir}: must not be the run folder of another study, {name!r}; name another RUN_DIR")
     write_text(run_dir / "spec.yaml", text)
     return run_dir
 

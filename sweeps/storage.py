@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -30,7 +30,7 @@ _ANSWER_WITHIN_S = 7.0
 # A connection is tried before it is used, as the server may have restarted; one to a server that is gone ends soon.
 _ENGINE = {
     "pool_pre_ping": True,
-    "connect_args": {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
+    "connect_args": {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
 }
 
 
@@ -224,11 +224,6 @@ def _first_line(error: Exception) -> str:
 
 
 def without_password(url: str) -> str:
-    """A storage URL as it may be shown."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(not a URL)"
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+    """A storage URL as it may be shown, also where its password has characters that it should have escaped."""
+    text = re.sub(r"(://[^:/?#@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&](?:ssl)?password=)[^&]*", r"\1***", text)

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from lit_dl.config import Config, get_key
+from lit_dl.config import Config, get_key, load_yaml
 from lit_dl.overlay import merge, overlay
 from lit_dl.tracking import Mode
 from sweeps.attempt import Order, Row, run_attempt
@@ -83,6 +83,8 @@ def run_trial(spec: SweepSpec, claim: Claim, desk: Desk, report: Reporter, stop:
     if (told := read_verdict(folder, desk.study_uid)) is not None:
         return told  # an earlier attempt came to its end, and died before it could say so
     order = _order(spec, claim, desk)
+    if spec.retry_out_of_memory:
+        order = replace(order, config=_as_before(order.config, folder / "config.yaml"))
     run: Run = run_group if processes_of(order.config) > 1 else run_attempt
     row = run(order, report, stop)
     while row["outcome"] == "out_of_memory" and spec.retry_out_of_memory and (less := _halved(order.config)):
@@ -121,6 +123,15 @@ def _halved(config: Config) -> Config | None:
     accumulated = get_key(config, "trainer.accumulate_grad_batches") or 1
     keys = {"data.batch_size": size // 2, "trainer.accumulate_grad_batches": 2 * int(accumulated)}
     return overlay(config, keys)
+
+
+def _as_before(config: Config, path: Path) -> Config:
+    """The config with the batch that an earlier attempt had memory for, so that this one goes on after its epochs."""
+    size = get_key(load_yaml(path), "data.batch_size") if path.exists() else None
+    less: Config | None = config
+    while less is not None and get_key(less, "data.batch_size") != size:
+        less = _halved(less)
+    return less or config
 
 
 def _verdict(spec: SweepSpec, row: Row) -> Verdict:

@@ -19,6 +19,7 @@ import torch
 from lit_dl.cli import build_run
 from lit_dl.command import quieten
 from lit_dl.config import load_yaml
+from lit_dl.files import patiently
 from lit_dl.tracking import Mode
 from sweeps.claims import RESULT, Claim
 from sweeps.group import GroupDied
@@ -130,7 +131,7 @@ def evaluate(folder: Path, desk: Desk) -> dict[str, float]:
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Sends what this process prints, from Python or below, to a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    patiently(path, lambda: (path.parent.mkdir(parents=True, exist_ok=True), path.touch()))
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]

@@ -1041,7 +1041,7 @@ SWEEPS_COMMANDS = [
     Command("replay_no_such_trial", f"replay {RUN_DIR} --trial 99", RUN_DIR, ("99",), sweep_folder),
     Command("replay_negative_trial", f"replay {RUN_DIR} --trial -1", RUN_DIR, ("must", "trials/-0001"), sweep_folder),
     Command("replay_text", f"replay {RUN_DIR} --trial best", "", ("--trial", "'best'"), sweep_folder, usage=True),
-    Command("worker_missing", "worker nowhere", "nowhere", ("No such file",)),
+    Command("worker_missing", "worker nowhere", "nowhere: ", ("no spec.yaml",)),
 ]
 
 LIT_DL_COMMANDS = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ from unittest.mock import patch
 import optuna
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
@@ -34,7 +35,8 @@ class Worker:
 
     pid: int
     machine: str
-    claims: list[Claim]
+    study: SharedStudy
+    claims: list[Claim] = field(default_factory=list)
     lives: bool = True
 
     def identity(self) -> Owner:
@@ -72,6 +74,14 @@ class Server:
         return self.machine.clock + LEASE_S
 
 
+class Storage(InMemoryStorage):
+    """In memory; finds trials that wait again, which Optuna's own does not."""
+
+    def get_all_trials(self, study_id: int, *args: Any, **options: Any) -> Any:
+        self._prev_waiting_trial_number[study_id] = 0
+        return super().get_all_trials(study_id, *args, **options)
+
+
 class Claims(RuleBasedStateMachine):
     """Workers on two machines that share a study; who acts is `self.actor`."""
 
@@ -85,6 +95,7 @@ class Claims(RuleBasedStateMachine):
         self.model: list[Expected] = []
         self.ended: list[str] = []
         self.patches = ExitStack()
+        self.storage = Storage()
 
     @initialize(
         configurations=st.integers(1, 5), seeds=st.integers(1, 3), runs=st.integers(0, 2), most=st.integers(1, 4)
@@ -92,21 +103,21 @@ class Claims(RuleBasedStateMachine):
     def begin(self, configurations: int, seeds: int, runs: int, most: int) -> None:
         named = {f"run{number}": {"trainer.max_epochs": number + 1} for number in range(runs)}
         self.spec = a_spec(n_trials=(configurations + runs) * seeds, seeds=seeds, runs=named, max_failures=most)
-        storage = InMemoryStorage()
-        study = optuna.create_study(storage=storage, study_name="claims", sampler=build_sampler(self.spec, 0))
+        study = optuna.create_study(storage=self.storage, study_name="claims", sampler=build_sampler(self.spec, 0))
         replaced = {
-            "sweeps.study.open_study": lambda *_: (storage, study),
+            "sweeps.study.open_study": lambda *_: (self.storage, study),
             "sweeps.study.database_of": lambda *_: Server(self) if self.has_server else None,
             "sweeps.study.identity": lambda: self.actor.identity(),
             "sweeps.study.is_here": lambda owner: owner.get("machine") == self.actor.machine,
             "sweeps.study.is_alive": self.is_alive,
+            "sweeps.spec.SweepSpec.dump": lambda _: "",  # which takes the longest of all
             "sweeps.study.now": self.time,
             "sweeps.claims.now": self.time,
         }
         for name, function in replaced.items():
             self.patches.enter_context(patch(name, function))
-        self.start("A")
         self.launch()
+        self.start("A")
         self.model = [Expected(number // seeds, number % seeds) for number in range(runs * seeds)]
 
     def teardown(self) -> None:
@@ -120,7 +131,7 @@ class Claims(RuleBasedStateMachine):
     def is_alive(self, owner: Owner, elsewhere: bool = True) -> bool:
         if owner and owner["machine"] != self.actor.machine:
             return elsewhere
-        return any(worker.identity() == owner and worker.lives for worker in self.workers)
+        return any(worker.pid == owner.get("pid") and worker.lives for worker in self.workers)
 
     def time(self) -> str:
         """Later at every look, so that no two trials end at once."""
@@ -138,7 +149,7 @@ class Claims(RuleBasedStateMachine):
         self.start(machine)
 
     def start(self, machine: str) -> Worker:
-        self.workers.append(Worker(len(self.workers) + 1, machine, []))
+        self.workers.append(Worker(len(self.workers) + 1, machine, SharedStudy(self.folder, self.spec)))
         self.actor = self.workers[-1]
         return self.actor
 
@@ -160,24 +171,34 @@ class Claims(RuleBasedStateMachine):
         return len(last) == self.spec.max_failures and set(last) == {"failed"}
 
     def next_trial(self) -> int | None:
+        """What a claim gives; before, it takes back what was taken in a claim that broke off."""
+        for trial in self.model:
+            if trial.state == "RUNNING" and trial.owner is None:
+                trial.state = "WAITING"
         if self.is_failing():
             return None
         waiting = [number for number, trial in enumerate(self.model) if trial.state == "WAITING"]
-        if waiting:
-            return waiting[0]
-        if len(self.model) == self.spec.n_trials:
-            return None
-        first = len(self.model)
-        self.model += [Expected(first, seed_number) for seed_number in range(self.spec.seeds)]
-        return first
+        if not waiting and len(self.model) < self.spec.n_trials:
+            waiting = [len(self.model)]
+            self.model.append(Expected(len(self.model), 0))
+        return waiting[0] if waiting else None
+
+    def queue_repeats(self, first: int) -> None:
+        """What the first claim of a configuration that was sampled does, unless one that broke off has done it."""
+        there = sum(trial.config == first for trial in self.model)
+        if self.model[first].config == first:
+            self.model += [Expected(first, seed_number) for seed_number in range(there, self.spec.seeds)]
 
     @rule(choice=st.integers(0, 9))
     def claim(self, choice: int) -> None:
         worker = self.living(choice)
-        claim, number = self.study.claim(worker.pid), self.next_trial()
+        self.took(worker, worker.study.claim(worker.pid), self.next_trial())
+
+    def took(self, worker: Worker, claim: Claim | None, number: int | None) -> None:
         assert (claim.number if claim else None) == number
         if claim is None:
             return
+        self.queue_repeats(claim.number)
         trial = self.model[claim.number]
         assert claim.attempt > trial.attempt
         assert claim.seed_number == trial.seed_number
@@ -198,7 +219,7 @@ class Claims(RuleBasedStateMachine):
         claim, trial, is_current = self.some_claim(choice, latest)
         row = {"outcome": outcome, "finished": self.time(), "by": claim.attempt}
         values = [1.0] if outcome == "completed" else None
-        assert self.study.finish(claim, Verdict(VERDICTS[outcome], values, None, row)) == is_current
+        assert self.actor.study.finish(claim, Verdict(VERDICTS[outcome], values, None, row)) == is_current
         if is_current:
             trial.state = VERDICTS[outcome].name
             self.ended.append(outcome)
@@ -208,7 +229,7 @@ class Claims(RuleBasedStateMachine):
         if not self.living(choice).claims:
             return
         claim, trial, is_current = self.some_claim(choice, latest)
-        assert self.study.report(claim, trial.epoch + 1, 0.5) == (None if is_current else "stale")
+        assert self.actor.study.report(claim, trial.epoch + 1, 0.5) == (None if is_current else "stale")
         trial.epoch += is_current
 
     @rule(choice=st.integers(0, 9), latest=st.booleans())
@@ -216,7 +237,7 @@ class Claims(RuleBasedStateMachine):
         if not self.living(choice).claims:
             return
         claim, trial, is_current = self.some_claim(choice, latest)
-        assert self.study.renew(claim) == is_current
+        assert self.actor.study.renew(claim) == is_current
         if is_current:
             trial.lease = self.clock + LEASE_S
 
@@ -225,21 +246,24 @@ class Claims(RuleBasedStateMachine):
         if not self.living(choice).claims:
             return
         claim, trial, is_current = self.some_claim(choice, latest)
-        self.study.release(claim)
+        self.actor.study.release(claim)
         if is_current:
-            trial.state = "WAITING"
+            trial.state, trial.owner = "WAITING", None
 
     @rule(choice=st.integers(0, 9), latest=st.booleans())
     def lose(self, choice: int, latest: bool) -> None:
         if not self.living(choice).claims:
             return
         claim, trial, is_current = self.some_claim(choice, latest)
-        self.study.lose(claim, "a rank died")
+        self.actor.study.lose(claim, "a rank died")
         if is_current:
             self.die(trial)
 
     def die(self, trial: Expected) -> bool:
         """Whether the trial waits again."""
+        trial.state, owner, trial.owner = "WAITING", trial.owner, None
+        if owner is None:
+            return True  # nobody's yet
         trial.deaths = trial.deaths + 1 if trial.epoch <= trial.died_at else 1
         trial.died_at = trial.epoch
         trial.state = "WAITING" if trial.deaths < MOST_DEATHS else "FAIL"
@@ -248,7 +272,8 @@ class Claims(RuleBasedStateMachine):
         return trial.state == "WAITING"
 
     def is_lost(self, trial: Expected, elsewhere: bool) -> bool:
-        assert trial.owner is not None
+        if trial.owner is None:
+            return True
         if trial.owner.machine == self.actor.machine:
             return not trial.owner.lives
         return trial.lease <= self.clock if self.has_server else elsewhere
@@ -258,25 +283,38 @@ class Claims(RuleBasedStateMachine):
         self.living(choice)
         running = [(number, trial) for number, trial in enumerate(self.model) if trial.state == "RUNNING"]
         lost = [(number, trial) for number, trial in running if self.is_lost(trial, elsewhere)]
-        assert self.study.reclaim(elsewhere) == [number for number, trial in lost if self.die(trial)]
+        waits = [number for number, trial in lost if self.die(trial)]
+        assert self.actor.study.reclaim(elsewhere) == waits
 
-    @rule(choice=st.integers(0, 9))
-    @precondition(lambda self: not any(trial.state == "RUNNING" for trial in self.model))
-    def die_in_a_claim(self, choice: int) -> None:
-        """A worker is killed after it took a trial, and before it had written anything else."""
-        worker = self.living(choice)
+    @rule(choice=st.integers(0, 9), writes=st.integers(0, 12))
+    def die_in_a_claim(self, choice: int, writes: int) -> None:
+        """A worker is killed before so many writes of a claim are made, or right after it."""
+        worker, left = self.living(choice), iter(range(writes))
         number = self.next_trial()
-        if number is None:
-            return
-        fresh = self.model[number].attempt == 0
-        with patch.object(optuna.Trial, "set_user_attr", side_effect=Killed), suppress(Killed):
-            self.study.claim(worker.pid)
+        try:
+            with ExitStack() as stack:
+                for name in WRITES:
+                    stack.enter_context(patch.object(self.storage, name, mortal(getattr(self.storage, name), left)))
+                claim = worker.study.claim(worker.pid)
+        except Killed:
+            self.see_what_is_left(number)
+        else:
+            self.took(worker, claim, number)
         worker.lives = False
-        trial = self.model[number]
-        if fresh and trial.config == number:  # its repeats are not queued yet
-            del self.model[number + 1 :]
-        self.start(worker.machine)
-        assert self.study.reclaim() == ([number] if self.die(trial) else [])
+
+    def see_what_is_left(self, number: int | None) -> None:
+        """Takes over how far a claim of this trial came: what it made, and whose owner it had not written."""
+        assert number is not None
+        trials = self.study.trials()
+        del self.model[len(trials) :]
+        while len(self.model) < len(trials):
+            self.model.append(Expected(number, sum(trial.config == number for trial in self.model)))
+        for trial, expected in zip(trials, self.model, strict=True):
+            if expected.owner is None and expected.state in ("WAITING", "RUNNING"):
+                assert trial.state in (TrialState.WAITING, TrialState.RUNNING)
+                expected.state = trial.state.name
+                assert 0 <= trial.user_attrs.get("attempt", 0) - expected.attempt <= (trial.number == number)
+                expected.attempt = trial.user_attrs.get("attempt", 0)
 
     @invariant()
     def the_study_is_as_the_model_has_it(self) -> None:
@@ -319,6 +357,26 @@ class Killed(BaseException):
     """kill -9."""
 
 
+WRITES = (
+    "create_new_trial",
+    "set_trial_state_values",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "set_trial_param",
+)
+
+
+def mortal(write: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]:
+    """The write, or the end of who makes it when there is none left."""
+
+    def write_or_die(*args: Any, **options: Any) -> Any:
+        if next(left, None) is None:
+            raise Killed
+        return write(*args, **options)
+
+    return write_or_die
+
+
 class ClaimsInADatabase(Claims):
     """The same with leases, by the clock of a database."""
 
@@ -338,6 +396,7 @@ def a_spec(**changes: Any) -> SweepSpec:
 
 _SETTINGS = settings(
     derandomize=True,
+    database=None,
     deadline=None,
     max_examples=4,
     stateful_step_count=40,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from optuna.trial import TrialState
 from sweep_specs import resolved_spec
 
 from lit_dl.errors import StorageError
-from sweeps.claims import Claim, Verdict
+from sweeps.claims import Claim, Verdict, now
 from sweeps.spec import SweepSpec
 from sweeps.storage import Journal
-from sweeps.study import SharedStudy
+from sweeps.study import MOST_DEATHS, SharedStudy
 
 CLAIM = """
 import sys
@@ -240,3 +241,81 @@ def test_a_claim_cut_short_at_any_write_leaves_no_trial_that_nobody_runs(
         if cut.left > 0:
             return
     raise AssertionError("more writes than were cut")
+
+
+def end(study: SharedStudy, outcome: str) -> None:
+    """Claims a trial and ends it so."""
+    claim = study.claim(0)
+    assert claim is not None
+    states = {"completed": TrialState.COMPLETE, "failed": TrialState.FAIL, "killed": TrialState.FAIL}
+    state = states.get(outcome, TrialState.PRUNED)
+    values = [0.5] if outcome == "completed" else None
+    assert study.finish(claim, Verdict(state, values, None, {"outcome": outcome, "finished": now()}))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "is_failing"),
+    [
+        (["failed"] * 3, True),
+        (["completed", "failed", "failed", "failed"], True),
+        (["failed"] * 2, False),
+        (["failed", "failed", "completed", "failed", "failed"], False),
+        (["failed", "failed", "out_of_memory"], False),
+        (["failed", "failed", "diverged", "failed"], False),
+        (["failed", "failed", "killed"], False),
+        (["killed"] * 3, False),
+        (["out_of_memory"] * 3, False),
+        (["diverged"] * 3, False),
+        (["timed_out"] * 3, False),
+    ],
+)
+def test_failures_in_a_row_over_several_workers_end_the_study(
+    tmp_path: Path, outcomes: list[str], is_failing: bool
+) -> None:
+    spec = resolved_spec(tmp_path, n_trials=50, max_failures=3)
+    studies = [open_study(tmp_path, spec), SharedStudy(tmp_path, spec)]
+    for number, outcome in enumerate(outcomes):
+        end(studies[number % 2], outcome)
+    for study in studies:
+        assert study.is_over() == is_failing
+        assert not study.is_finished()
+    assert (studies[0].claim(0) is None) == is_failing
+
+
+def test_a_new_launch_gives_failures_another_chance(tmp_path: Path) -> None:
+    spec = resolved_spec(tmp_path, n_trials=50, max_failures=2)
+    study = open_study(tmp_path, spec)
+    end(study, "failed")
+    end(study, "failed")
+    assert study.claim(0) is None
+    sleep(0.002)  # times are in milliseconds
+    again = open_study(tmp_path, spec)
+    end(again, "failed")
+    assert again.claim(0) is not None
+
+
+def test_a_trial_that_gets_further_each_time_may_take_any_number_of_owners_with_it(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    for epoch in range(1, 3 * MOST_DEATHS):
+        claim = study.claim(0)
+        assert claim is not None
+        study.report(claim, epoch, 0.5)
+        study.lose(claim, "rank 1 died")
+    for _ in range(MOST_DEATHS - 1):  # the last of those before was the first without progress since
+        claim = study.claim(0)
+        assert claim is not None
+        study.lose(claim, "rank 1 died")
+    assert study.claim(0) is None
+    (trial,) = study.trials()
+    assert trial.state == TrialState.FAIL
+    row = trial.user_attrs["result"]
+    assert (row["outcome"], row["reason"]) == ("killed", f"rank 1 died in each of {MOST_DEATHS} attempts")
+
+
+def test_an_owner_that_gave_its_trial_back_is_its_owner_no_more(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    claim = study.claim(0)
+    assert claim is not None
+    study.lose(claim, "rank 0 died")
+    study._study.ask()  # by a process that is killed before it says who it is
+    assert study.reclaim() == [0]

@@ -19,7 +19,7 @@ from sweep_specs import resolved_spec, write_spec
 
 from lit_dl.errors import StorageError
 from sweeps import database
-from sweeps.claims import RESULT, Claim, Verdict
+from sweeps.claims import RESULT, Claim, Verdict, now
 from sweeps.owners import is_here
 from sweeps.results import read_results, trial_dir
 from sweeps.run_folder import join_folder
@@ -152,6 +152,28 @@ def test_claims_and_results_are_as_in_the_journal(
     assert study.is_finished()
 
 
+def test_a_claim_in_which_the_process_hung_until_it_lost_the_lock_is_made_again(
+    spec: Callable[..., SweepSpec], open_study: Callable[..., SharedStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(spec())
+    monkeypatch.setattr(database, "LEASE_S", 1.0)
+    naps = [1.5]
+
+    def hangs() -> str:
+        time.sleep(naps.pop() if naps else 0.0)
+        return now()
+
+    monkeypatch.setattr("sweeps.study.now", hangs)  # at the last thing that a claim writes
+    claim = study.claim(0)
+    assert claim is not None
+    assert (claim.number, claim.attempt) == (0, 2)
+    assert complete(study, claim, 0.5)
+    other = study.claim(0)
+    assert other is not None
+    assert complete(study, other, 0.5)
+    assert study.is_finished()
+
+
 def test_a_trial_of_a_dead_owner_elsewhere_comes_back_when_its_lease_is_over_and_not_before(
     tmp_path: Path,
     spec: Callable[..., SweepSpec],
@@ -204,8 +226,8 @@ def test_a_suspended_worker_that_comes_back_finds_its_attempt_stale_and_goes_on_
     assert [trial.value for trial in study.trials()] == [0.125, pytest.approx(0.07)]
     assert study.trials()[0].user_attrs["attempt"] == 2
     assert not (folder / RESULT).exists()
-    now = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*") if path.is_file()}
-    assert now == left
+    then = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*") if path.is_file()}
+    assert then == left
 
 
 def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> None:

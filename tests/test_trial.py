@@ -179,6 +179,25 @@ def test_a_trial_that_ran_out_of_memory_gives_with_less_at_a_time_what_it_gives_
         assert other == pytest.approx(one, rel=1e-5)
 
 
+def test_a_trial_that_was_interrupted_goes_on_with_the_batch_that_it_has_memory_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needy: Callable[..., dict[str, Any]]
+) -> None:
+    changes = {"n_trials": 1, "evaluate_test": "none", "space": SPACE, "retry_out_of_memory": True}
+    study = open_study(tmp_path, resolved_spec(tmp_path, base=needy(40), **changes))
+    stop, told = threading.Event(), list[int]()
+
+    def report(study: SharedStudy, claim: Any, epoch: int, value: float | None) -> None:
+        told.append(epoch)
+        if len(told) == 2:
+            stop.set()
+
+    monkeypatch.setattr(SharedStudy, "report", report)
+    work(tmp_path / "run", None, Desk(tmp_path / "run", 0, 1, "disabled", stop))
+    (row,) = worked(tmp_path, study)
+    assert (row["outcome"], row["attempt"]) == ("completed", 2)
+    assert told in ([1, 2, 2, 3], [1, 2, 3])  # the second epoch may be on disk or not
+
+
 @pytest.mark.parametrize(("batch_size", "retry"), [(25, True), (20, False)])
 def test_where_the_batch_cannot_or_shall_not_be_halved_the_trial_ran_out_of_memory(
     tmp_path: Path, needy: Callable[..., dict[str, Any]], batch_size: int, retry: bool

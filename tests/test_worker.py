@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import sys
 import threading
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_an_interrupted_trial_waits_and_the_same_total_is_reached(
             self.looks -= 1
             return self.looks < 0
 
-    study, rows = sweep(tmp_path, stop=AfterSome(15), n_trials=3)
+    study, rows = sweep(tmp_path, stop=AfterSome(25), n_trials=3)
     assert {trial.state.name for trial in study.trials()} == {"COMPLETE", "WAITING"}
     interrupted = next(trial for trial in study.trials() if trial.state.name == "WAITING")
     study, rows = sweep(tmp_path, n_trials=3)
@@ -278,3 +279,33 @@ def test_mixed_precision_takes_clipped_gradients(tmp_path: Path) -> None:
     given["base"]["trainer"] |= {"precision": "bf16-mixed", "gradient_clip_val": 1.0}
     _, rows = sweep(tmp_path, n_trials=1, base=given["base"])
     assert rows[0]["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("evaluated_by", ["us", "another"])
+def test_the_winner_keeps_its_checkpoint_until_it_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated_by: str
+) -> None:
+    if evaluated_by == "another":  # which is at it
+        monkeypatch.setattr(SharedStudy, "take_evaluation", lambda study, number: False)
+    study, rows = sweep(tmp_path, n_trials=3, keep="none")
+    winner = max(rows, key=lambda row: row["value"])["number"]
+    left = [int(path.parent.name) for path in (tmp_path / "run").glob("trials/*/checkpoints")]
+    assert left == ([] if evaluated_by == "us" else [winner])
+    assert set(study.evaluations()) == ({winner} if evaluated_by == "us" else set())
+
+
+def test_a_disk_that_is_full_when_a_trial_begins_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch, calls = Path.touch, iter([True, True, False])
+
+    def full_at_first(path: Path, *words: Any) -> None:
+        if path.name == "log.txt" and next(calls, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        touch(path, *words)
+
+    monkeypatch.setattr(Path, "touch", full_at_first)
+    monkeypatch.setattr("lit_dl.files.sleep", lambda _: None)
+    _, rows = sweep(tmp_path, n_trials=1)
+    assert [(row["outcome"], row["attempt"]) for row in rows] == [("completed", 1)]
+    assert capsys.readouterr().out.count("log.txt: no space left on the device; waiting for space") == 1
