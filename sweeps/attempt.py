@@ -19,6 +19,7 @@ from lit_dl.run import Run
 from lit_dl.run_result import Place, RunResult
 from lit_dl.tracking import Mode
 from sweeps.claims import now
+from sweeps.patience import is_full
 from sweeps.pruning import ReportAndPrune, Reporter, StopSwitch, TrialInterrupted, TrialTimedOut
 
 SCHEMA_VERSION = 1
@@ -94,7 +95,8 @@ def run_attempt(order: Order, report: Reporter, stop: Any) -> Row:
         _interrupt(run)
         raise TrialInterrupted from None
     except (Exception, SystemExit, TrialTimedOut) as error:
-        if stop.is_set():  # whatever goes wrong while stopping is not the trial's doing
+        # What goes wrong while stopping is not the trial's doing, and neither is a full disk, which is waited for.
+        if stop.is_set() or is_full(error):
             _interrupt(run)
             raise TrialInterrupted from None
         result = _abandon(run)

@@ -48,18 +48,18 @@ def check_in_child(spec: SweepSpec) -> Checked:
         ConfigError: As `check_spec`; or that process died.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
         try:
             return pool.submit(check_spec, spec).result()
         except BrokenProcessPool:
             raise ConfigError("base", "the process that tried one step of it died; try lit-dl fit on it") from None
 
 
-def _begin() -> None:
+def _begin(launcher: int) -> None:
     from lit_dl.command import quieten
 
     quieten()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

@@ -34,9 +34,20 @@ class Database:
         from sqlalchemy import text  # only where there is a database: importing it takes a while
 
         with self._engine.begin() as connection:
+            self._holding = connection
             connection.execute(text(f"set local idle_in_transaction_session_timeout = '{LEASE_S:.0f}s'"))
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": self._key})
             yield
+
+    def check_lock(self) -> None:
+        """Asks the server whether the lock is still held; called before what must not be done without.
+
+        Raises:
+            sqlalchemy.exc.InternalError: It is not: this process hung for longer than `LEASE_S`.
+        """
+        from sqlalchemy import text
+
+        self._holding.execute(text("select 1"))
 
     def lease(self) -> float:
         """Until when an owner that says so now is taken for alive, by the server's clock."""

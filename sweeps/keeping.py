@@ -10,7 +10,7 @@ from statistics import fmean
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.results import trial_dir
+from sweeps.results import ranking, rows_of, trial_dir
 from sweeps.spec import SweepSpec
 
 
@@ -18,7 +18,7 @@ class Keeper:
     """Keeps the checkpoints that `keep` of the spec says, in one run folder.
 
     Those of trials that run, or wait to go on, always stay; so do the best configuration's until it has been evaluated
-    on the test set. With several objectives the first says what is best.
+    on the test set.
 
     Args:
         spec: The spec.
@@ -56,6 +56,9 @@ class Keeper:
                 values[_configuration(trial)][trial.number] = trial.values[0]
         sign = -1.0 if self.spec.objectives[0].direction == "maximize" else 1.0
         order = sorted(values, key=lambda name: _rank(values[name], sign))
+        if len(self.spec.objectives) > 1:
+            ranked = ranking(rows_of(self.spec, trials, {}), self.spec.objectives)
+            order = [row["config_id"] for row in ranked]
         # One with seeds to come may be among the best yet.
         unfinished = {_configuration(trial) for trial in trials if not trial.state.is_finished()}
         return {number for name in {*order[:count], *(unfinished & values.keys())} for number in values[name]}

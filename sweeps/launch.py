@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import signal
 import threading
@@ -21,7 +20,7 @@ from sweeps.engines.engine import Engine, WorkerStart
 from sweeps.engines.local import LocalEngine
 from sweeps.engines.slots import place_slots, processes_of
 from sweeps.live import LiveView
-from sweeps.patience import Patience, outage
+from sweeps.patience import Patience, is_full, outage
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.samplers import exhausted_at, rehearse
 from sweeps.spec import SweepSpec
@@ -185,7 +184,7 @@ class Sweep:
         try:
             view.update(self.progress.publish(state), self.progress.rows)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             if not self._is_full:
                 view.say(f"{self.order.run_dir}: no space left on the device; the sweep waits for space")

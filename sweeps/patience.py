@@ -6,9 +6,11 @@ import errno
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 10.0
 
@@ -19,10 +21,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether it is a disk's that has no space left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def outage(error: BaseException) -> str | None:
     """Why a storage cannot answer for now; `None` for an error that waiting does not mend."""
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(cause):
             return "no space left on its disk"
         # By name: SQLAlchemy is imported where there is a database alone.
         names = {kind.__name__ for kind in type(cause).__mro__ if kind.__module__.startswith("sqlalchemy.")}
@@ -64,3 +71,15 @@ class Patience:
                 if told:
                     self.say("the study's storage is back")
                 return result
+
+
+def patient(method: Callable[Concatenate[Any, P], Result]) -> Callable[Concatenate[Any, P], Result]:
+    """A method of what has a `patience`, tried again until it is done. Cut short, it must have done nothing that doing
+    it again would double.
+    """
+
+    @wraps(method)
+    def wait(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self.patience(lambda: method(self, *args, **kwargs))  # type: ignore[no-any-return]
+
+    return wait

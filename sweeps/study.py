@@ -7,38 +7,21 @@ finds its attempt stale, and its result is refused. All methods wait for a stora
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeps.claims import Claim, Verdict, killed, now
-from sweeps.owners import identity, is_alive, is_here
-from sweeps.patience import Patience, outage
+from sweeps.deaths import MOST_DEATHS, count_death, failing, lost
+from sweeps.owners import identity, is_alive
+from sweeps.patience import Patience, outage, patient
 from sweeps.samplers import build_sampler, exhausted_at, suggest_one
 from sweeps.space import Values
 from sweeps.spec import SweepSpec
 from sweeps.storage import check_known, database_of, open_study, study_lock
-
-UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
-MOST_DEATHS = 3
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def patient(method: Callable[Concatenate[SharedStudy, P], R]) -> Callable[Concatenate[SharedStudy, P], R]:
-    """The method, tried again for as long as the storage is away. It must be whole or nothing when it is cut short."""
-
-    @wraps(method)
-    def wait(self: SharedStudy, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.patience(lambda: method(self, *args, **kwargs))
-
-    return wait
 
 
 class SharedStudy:
@@ -101,6 +84,11 @@ class SharedStudy:
     def _lock(self) -> AbstractContextManager[None]:
         return self.database.lock() if self.database else study_lock(self._storage, self._lock_path)
 
+    def _check_lock(self) -> None:
+        """Ends what is under way when the lock was lost meanwhile, as a database takes it from whoever hangs."""
+        if self.database:
+            self.database.check_lock()
+
     def _trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=None if states is None else tuple(states))
 
@@ -129,6 +117,7 @@ class SharedStudy:
         if (waiting is None and len(trials) >= self.total) or self._failing(trials):
             return None
         self._study.sampler = build_sampler(self.spec, len(trials) if waiting is None else waiting)
+        self._check_lock()
         trial = self._study.ask()
         attrs = dict(trial.user_attrs)
         attempt = attrs.get("attempt", 0) + 1
@@ -156,14 +145,7 @@ class SharedStudy:
         return space.sample(lambda parameter: suggest_one(trial, parameter))
 
     def _failing(self, trials: list[FrozenTrial]) -> bool:
-        """Whether the last trials to end since the launch all failed: something is wrong with all of them."""
-        most = self.spec.max_failures
-        if sum(trial.state == TrialState.FAIL for trial in trials) < most:
-            return False
-        results = [trial.user_attrs.get("result", {}) for trial in trials if trial.state.is_finished()]
-        since = self._study.user_attrs["launched"]
-        last = sorted((row for row in results if row.get("finished", "") >= since), key=lambda row: row["finished"])
-        return len(last) >= most and all(row["outcome"] == "failed" for row in last[-most:])
+        return failing(trials, self._study.user_attrs, self.spec.max_failures)
 
     def report(self, claim: Claim, epoch: int, value: float | None) -> str | None:
         """Tells Optuna the objective after an epoch; waits for no storage, as training can go on without.
@@ -201,6 +183,7 @@ class SharedStudy:
         with self._lock():
             if not self._is_current(claim):
                 return False
+            self._check_lock()
             if verdict.constraint is not None:
                 trial = Trial(self._study, claim.trial_id)
                 if verdict.constraint not in trial._cached_frozen_trial.constraints:
@@ -233,9 +216,7 @@ class SharedStudy:
 
     @patient
     def reclaim(self, elsewhere: bool = False, how: str = "its worker died") -> list[int]:
-        """Gives back the trials of owners that no longer live; a trial that took three owners with it fails.
-
-        An owner on this machine is looked for; one on another machine is dead when its lease has run out.
+        """Gives back the trials of owners that no longer live (see `deaths.lost`); one that took three with it fails.
 
         Args:
             elsewhere: Take owners on other machines for dead where there are no leases: this machine alone works on
@@ -252,16 +233,7 @@ class SharedStudy:
             return [trial.number for trial in self._lost(elsewhere) if self._give_back(trial, how)]
 
     def _lost(self, elsewhere: bool) -> list[FrozenTrial]:
-        running = self._trials([TrialState.RUNNING])
-        owners = [trial.user_attrs.get("owner", {}) for trial in running]
-        far = [not is_here(owner) for owner in owners]
-        clock = self.database.now() if self.database and any(far) else 0.0
-        lost = []
-        for trial, owner, is_far in zip(running, owners, far, strict=True):
-            leased = trial.user_attrs.get("lease", 0.0) > clock if self.database else not elsewhere
-            if not (leased if is_far and owner else is_alive(owner)):
-                lost.append(trial)
-        return lost
+        return lost(self._trials([TrialState.RUNNING]), self.database, elsewhere)
 
     def _give_back(self, trial: FrozenTrial, how: str) -> bool:
         """Whether the trial waits again; one that dies without getting further than the last time is not tried for
@@ -270,12 +242,10 @@ class SharedStudy:
         if not trial.user_attrs.get("owner"):  # its claim was cut short; nothing ran
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return True
+        deaths = count_death(trial)
+        self._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
         self._storage.set_trial_user_attr(trial._trial_id, "owner", {})
-        epoch = max(trial.intermediate_values, default=0)
-        before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
-        count = before["count"] + 1 if epoch <= before["epoch"] else 1
-        self._storage.set_trial_user_attr(trial._trial_id, "deaths", {"count": count, "epoch": epoch})
-        if count < MOST_DEATHS:
+        if deaths["count"] < MOST_DEATHS:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return True
         row = killed(f"{how} in each of {MOST_DEATHS} attempts", trial.user_attrs.get("attempt"))
@@ -299,7 +269,7 @@ class SharedStudy:
     def is_finished(self) -> bool:
         """Whether all trials of the total are in a final state."""
         trials = self.trials()
-        return len(trials) >= self.total and not any(trial.state in UNFINISHED for trial in trials)
+        return len(trials) >= self.total and all(trial.state.is_finished() for trial in trials)
 
     def is_over(self) -> bool:
         """Whether nothing will be left to claim, whatever happens to the trials that run."""
@@ -311,7 +281,8 @@ class SharedStudy:
         with self._lock():
             key = f"test:{number}"
             taken = self._study.user_attrs.get(key)
-            if taken is not None and ("owner" not in taken or is_alive(taken["owner"])):
+            owner = (taken or {}).get("owner")
+            if taken is not None and (owner is None or (owner != identity() and is_alive(owner))):
                 return False
             self._study.set_user_attr(key, {"owner": identity()})
             return True

@@ -131,7 +131,12 @@ def evaluate(folder: Path, desk: Desk) -> dict[str, float]:
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Sends what this process prints, from Python or below, to a file."""
-    patiently(path, lambda: (path.parent.mkdir(parents=True, exist_ok=True), path.touch()))
+
+    def make() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    patiently(path, make)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]

@@ -67,6 +67,9 @@ class Server:
     def lock(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def check_lock(self) -> None:
+        """It is held."""
+
     def now(self) -> float:
         return self.machine.clock
 
@@ -108,7 +111,8 @@ class Claims(RuleBasedStateMachine):
             "sweeps.study.open_study": lambda *_: (self.storage, study),
             "sweeps.study.database_of": lambda *_: Server(self) if self.has_server else None,
             "sweeps.study.identity": lambda: self.actor.identity(),
-            "sweeps.study.is_here": lambda owner: owner.get("machine") == self.actor.machine,
+            "sweeps.deaths.is_here": lambda owner: owner.get("machine") == self.actor.machine,
+            "sweeps.deaths.is_alive": self.is_alive,
             "sweeps.study.is_alive": self.is_alive,
             "sweeps.spec.SweepSpec.dump": lambda _: "",  # which takes the longest of all
             "sweeps.study.now": self.time,
@@ -398,7 +402,7 @@ _SETTINGS = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=4,
+    max_examples=400,
     stateful_step_count=40,
     suppress_health_check=list(HealthCheck),
 )

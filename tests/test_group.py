@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,11 @@ def ranks(parent: int | None = None) -> dict[int, psutil.Process]:
     return {int(child.environ()["RANK"]): child for child in children if "sweeps.rank" in child.cmdline()}
 
 
+def with_all_below(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """The processes and whatever they started."""
+    return [each for process in processes for each in (process, *process.children(recursive=True))]
+
+
 def rows(folder: Path) -> list[dict[str, float]]:
     with (folder / "metrics.csv").open() as file:
         return [{k: float(v) for k, v in row.items() if k != "elapsed_s"} for row in csv.DictReader(file)]
@@ -107,7 +112,7 @@ def test_a_group_gives_what_one_process_gives_and_leaves_one_run(
     heard: list[str] = []
 
     def listen() -> None:
-        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        family = [psutil.Process(), *with_all_below(ranks().values())]
         sockets = [socket for process in family for socket in process.net_connections("inet")]
         heard.extend(socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN)
 
@@ -139,7 +144,7 @@ def test_a_rank_that_is_killed_ends_the_attempt_and_the_next_goes_on(
     family: list[psutil.Process] = []
 
     def kill() -> None:
-        family.extend(psutil.Process().children(recursive=True))
+        family.extend(with_all_below(ranks().values()))
         ranks()[victim].kill()
 
     news, began = News(3, kill), time.monotonic()

@@ -27,10 +27,8 @@ from sweeps.spec_file import parse_spec
 from sweeps.storage import JOURNAL
 from sweeps.study import SharedStudy
 
-TRIALS, PROCESSES, KILLS = 500, 8, 50
-_FINISHED = {str(state.value) for state in TrialState if state.is_finished()} | {
-    state.value for state in TrialState if state.is_finished()
-}
+TRIALS, PROCESSES, KILLS = 500, 8, 100
+_FINISHED = {state.value for state in TrialState if state.is_finished()}
 
 
 def open_study(folder: Path, trials: int) -> SharedStudy:
@@ -125,8 +123,8 @@ def test_eight_processes_that_are_killed_at_random_run_each_of_500_trials_once(
             assert time.monotonic() < stuck_at, Counter(trial.state.name for trial in study.trials())
             workers.replace()
             done = sum(trial.state.is_finished() for trial in study.trials())
-            if done > kills * TRIALS / KILLS:
-                time.sleep(draw.uniform(0, 0.1))
+            if done >= kills * (TRIALS - 50) / KILLS and kills < KILLS:
+                time.sleep(draw.uniform(0, 0.02))
                 kill(draw.choice(workers.pids))
                 kills += 1
             study.reclaim()

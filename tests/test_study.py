@@ -163,13 +163,17 @@ def test_a_study_of_that_name_with_other_directions_is_refused(tmp_path: Path) -
         SharedStudy(tmp_path, other, create=True)
 
 
-def test_the_test_set_is_read_once(tmp_path: Path) -> None:
+def test_the_test_set_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = open_study(tmp_path, resolved_spec(tmp_path))
     assert study.take_evaluation(3)
-    assert not study.take_evaluation(3)
+    assert study.take_evaluation(3)  # again, as its storage did not answer
+    with monkeypatch.context() as other:
+        other.setattr("sweeps.study.identity", lambda: {"machine": "another", "pid": 1, "started": "1"})
+        assert not study.take_evaluation(3)
     assert study.evaluations() == {}
     study.set_evaluation(3, {"test/acc": 0.5})
     assert study.evaluations() == {3: {"test/acc": 0.5}}
+    assert not study.take_evaluation(3)
 
 
 def test_a_trial_that_takes_three_workers_with_it_fails(tmp_path: Path) -> None:

@@ -40,34 +40,40 @@ def told_twice(journal: Path) -> Iterator[str]:
     yield from (f"trial {number} was finished {count} times" for number, count in ends.items() if count > 1)
 
 
-def other_trials(trials: list[FrozenTrial], expected: list[FrozenTrial], all_epochs: bool) -> Iterator[str]:
+def other_trials(trials: list[FrozenTrial], expected: list[FrozenTrial], late: set[int]) -> Iterator[str]:
     """Trials that differ from those of the sweep without a fault, in any digit.
 
     Args:
         trials: After the faults.
         expected: Without.
-        all_epochs: Whether every epoch must have been reported; otherwise some may be missing, of when the storage was
-            away.
+        late: Trials that the pruner would have stopped earlier, had the storage been there to be asked: only what they
+            drew, and what they reported of the epochs before, must be the same.
     """
     for trial, other in zip(trials, expected, strict=False):
-        for name in ("params", "state", "values", "constraints"):
-            ours, theirs = (getattr(each, name) if name != "values" else each.values for each in (trial, other))
-            if trial.state == TrialState.PRUNED and name == "values":
-                continue
-            if ours != theirs:
-                yield f"trial {trial.number}: {name} {ours}, without faults {theirs}"
+        ours, theirs = (_told(each, trial.number in late) for each in (trial, other))
+        for name, value in ours.items():
+            if value != theirs[name]:
+                yield f"trial {trial.number}: {name} {value}, without faults {theirs[name]}"
         reported, all_reported = trial.intermediate_values.items(), other.intermediate_values.items()
-        if not (reported == all_reported if all_epochs else reported <= all_reported):
+        if not (trial.number in late or reported == all_reported):
             yield f"trial {trial.number}: reported {dict(reported)}, without faults {dict(all_reported)}"
 
 
-def other_rows(run_dir: Path, reference: Path) -> Iterator[str]:
+def _told(trial: FrozenTrial, is_late: bool) -> dict[str, Any]:
+    values = {"params": trial.params}
+    if not is_late:
+        values |= {"state": trial.state.name, "constraints": trial.constraints}
+        values |= {"values": trial.values if trial.state == TrialState.COMPLETE else None}
+    return values
+
+
+def other_rows(run_dir: Path, reference: Path, late: set[int]) -> Iterator[str]:
     """Rows of results.csv that differ in anything but times, attempt and slot."""
     rows, expected = ([_by_number(row) for row in read_results(folder)] for folder in (run_dir, reference))
     if [number for number, _ in rows] != [number for number, _ in expected]:
         yield f"results.csv has the trials {[number for number, _ in rows]}"
     for (number, row), (_, other) in zip(rows, expected, strict=False):
-        for name in row.keys() | other.keys():
+        for name in () if number in late else row.keys() | other.keys():
             if row.get(name) != other.get(name):
                 yield f"results.csv, trial {number}: {name} {row.get(name)}, without faults {other.get(name)}"
 
@@ -76,17 +82,29 @@ def _by_number(row: Row) -> tuple[int, Row]:
     return row["number"], {k: v for k, v in row.items() if k not in _BY_CHANCE and not k.endswith("_s")}
 
 
-def other_epochs(run_dir_of: Callable[[int], Path], reference: Path, rows: list[Row], wandb: bool) -> Iterator[str]:
-    """Tables by epoch that differ from those without a fault, and W&B's files that lack an epoch."""
-    for row in rows:
-        number = row["number"]
-        folder = trial_dir(run_dir_of(row["slot"]), number)
+def other_epochs(folders: dict[int, Path], reference: Path, wandb: bool, late: set[int]) -> Iterator[str]:
+    """Tables by epoch that differ from those without a fault, and W&B's files that lack an epoch.
+
+    Args:
+        folders: Of the trials, by number.
+        reference: Run folder of the sweep without a fault.
+        wandb: Whether the trials were tracked offline.
+        late: Trials that went on for longer; up to there they must be the same.
+    """
+    for number, folder in folders.items():
         for name in ("metrics.csv", "diagnostics.csv"):
             ours, theirs = _table(folder / name), _table(trial_dir(reference, number) / name)
-            if ours != theirs:
+            if ours != theirs and not (number in late and ours[: len(theirs)] == theirs):
                 yield f"trial {number}: {name} differs in {_first_difference(ours, theirs)}"
         if wandb and (missing := _not_logged(folder, _table(folder / "metrics.csv"))):
             yield f"trial {number}: W&B's files lack {missing[:3]} and {len(missing) - 1} more"
+
+
+def pruned_late(run_dir: Path, reference: Path) -> set[int]:
+    """Trials that the pruner stopped in the sweep without a fault, and that took more epochs here."""
+    rows, expected = ({row["number"]: row for row in read_results(folder)} for folder in (run_dir, reference))
+    pruned = [number for number, row in expected.items() if row["outcome"] == "pruned" and number in rows]
+    return {number for number in pruned if rows[number].get("epochs", 0) > expected[number]["epochs"]}
 
 
 def _table(path: Path) -> list[Row]:

@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial
 from postgresql import Server
 
 from sweeps.claims import now
-from sweeps.results import read_results
+from sweeps.results import read_results, trial_dir
 from sweeps.study import MOST_DEATHS
 
 _WEIGHTS = {"launcher": 2, "worker": 5, "joined": 5, "rank": 5, "actor": 3, "server": 2, "suspend": 2}
@@ -205,17 +205,20 @@ def run_reference(folder: Path, spec: Path, wandb: str) -> Path:
 
 def compare(sweep: AttackedSweep, reference: AttackedSweep, total: int) -> tuple[list[str], list[str]]:
     """What was lost or doubled, and what is otherwise than without faults."""
+    if broken := [*checks.unreadable(sweep.folder)]:
+        return [], broken  # and so not to be compared
     trials, expected = sweep.trials(), reference.trials()
     rows = read_results(sweep.run_dir)
-    is_journal = sweep.setting.server is None
     lost = [*checks.lost_or_doubled(trials, total)]
-    if is_journal:
+    late: set[int] = set()
+    if sweep.setting.server is None:
         lost += checks.told_twice(sweep.run_dir / "study.journal")
-    other = [*checks.other_trials(trials, expected, all_epochs=is_journal)]
-    other += checks.other_rows(sweep.run_dir, reference.run_dir)
+    else:  # which was away at times: training goes on meanwhile, and nobody can be asked whether to prune
+        late = checks.pruned_late(sweep.run_dir, reference.run_dir)
+    other = [*checks.other_trials(trials, expected, late), *checks.other_rows(sweep.run_dir, reference.run_dir, late)]
+    folders = {row["number"]: trial_dir(sweep.run_dir_of(row["slot"]), row["number"]) for row in rows}
     wandb = sweep.setting.wandb == "offline"
-    other += checks.other_epochs(sweep.run_dir_of, reference.run_dir, rows, wandb)
-    other += checks.unreadable(sweep.folder)
+    other += checks.other_epochs(folders, reference.run_dir, wandb, late)
     return lost, other
 
 

@@ -1,0 +1,51 @@
+"""What goes wrong with trials: owners that died, trials that take their owners with them, trials that all fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.database import Database
+from sweeps.owners import is_alive, is_here
+
+MOST_DEATHS = 3
+
+
+def lost(running: list[FrozenTrial], database: Database | None, elsewhere: bool) -> list[FrozenTrial]:
+    """Those of the running trials whose owner lives no more, or whose claim was cut short.
+
+    An owner on this machine is looked for; one on another machine is dead when its lease has run out.
+
+    Args:
+        running: The trials.
+        database: Whose clock leases go by; `None`: there are none.
+        elsewhere: Whether owners on other machines are dead where there are no leases.
+    """
+    owners = [trial.user_attrs.get("owner", {}) for trial in running]
+    clock = database.now() if database and not all(map(is_here, owners)) else 0.0
+
+    def is_lost(trial: FrozenTrial, owner: dict[str, Any]) -> bool:
+        if not owner or is_here(owner):
+            return not is_alive(owner)
+        return trial.user_attrs.get("lease", 0.0) <= clock if database else elsewhere
+
+    return [trial for trial, owner in zip(running, owners, strict=True) if is_lost(trial, owner)]
+
+
+def count_death(trial: FrozenTrial) -> dict[str, int]:
+    """Deaths in a row, this one included, without an epoch completed in between; and the last epoch."""
+    epoch = max(trial.intermediate_values, default=0)
+    before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
+    return {"count": before["count"] + 1 if epoch <= before["epoch"] else 1, "epoch": epoch}
+
+
+def failing(trials: list[FrozenTrial], study_attrs: Mapping[str, Any], most: int) -> bool:
+    """Whether the last `most` trials to end since the launch all failed: something is wrong with all of them."""
+    if sum(trial.state == TrialState.FAIL for trial in trials) < most:
+        return False
+    rows = [trial.user_attrs.get("result", {}) for trial in trials if trial.state.is_finished()]
+    rows = [row for row in rows if row.get("finished", "") >= study_attrs["launched"]]
+    last = sorted(rows, key=lambda row: str(row["finished"]))[-most:]
+    return len(last) == most and all(row["outcome"] == "failed" for row in last)
