@@ -74,7 +74,7 @@ def run_attempt(order: Order, report: Reporter, stop: Any) -> Row:
         stop: Set when the process must stop; anything with `is_set()`.
 
     Returns:
-        Its row in the table of results: outcome, reason, times, metrics.
+        Its row in the table of results: outcome, reason, times, metrics; and what the study is still to be told.
 
     Raises:
         TrialInterrupted: The process must stop, or the trial is another's now; nothing is to be told of it.
@@ -109,7 +109,7 @@ def run_attempt(order: Order, report: Reporter, stop: Any) -> Row:
     elapsed_s = perf_counter() - began
     row: Row = {"schema": SCHEMA_VERSION, "outcome": outcome, "reason": reason, "slot": order.slot, "started": started}
     row |= {"finished": now(), "elapsed_s": round(elapsed_s, 4), "attempt": order.attempt}
-    return row | _figures(result) | {"total_s": round(elapsed_s, 4)}
+    return row | _figures(result) | {"total_s": round(elapsed_s, 4), "untold": judge.untold}
 
 
 def _spent_s(folder: Path) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,14 @@ class Verdict:
         values: Of the objectives; COMPLETE only.
         constraint: Name of a constraint that the trial violated, so that samplers avoid what it tried.
         row: The rest of its row in the table of results.
+        untold: Objective by epoch, where the storage could not be told in time.
     """
 
     state: TrialState
     values: list[float] | None
     constraint: str | None
     row: dict[str, Any]
+    untold: dict[str, float] = field(default_factory=dict)
 
 
 def write_verdict(folder: Path, study_uid: str, verdict: Verdict) -> None:

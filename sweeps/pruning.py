@@ -46,6 +46,11 @@ class ReportAndPrune(Checkpoint):
         self._untold: dict[int, float | None] = {}
         self._validated = self._ran = False
 
+    @property
+    def untold(self) -> dict[str, float]:
+        """Objective by epoch, as JSON takes it, of which the study does not know yet."""
+        return {str(epoch): value for epoch, value in self._untold.items() if value is not None}
+
     def state_dict(self) -> dict[str, Any]:
         return {"verdict": self.verdict, "before": self._before, "untold": self._untold}
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -205,14 +205,20 @@ def spec_text(url: str, study_name: str) -> str:
     return str(found)
 
 
-def check_known(run_dir: Path, url: str | None, trials: int) -> None:
+def check_known(run_dir: Path, url: str | None, count: Callable[[], int]) -> None:
     """A folder whose study is gone, or kept elsewhere, must not be filled a second time.
 
+    Args:
+        run_dir: The run folder.
+        url: The storage.
+        count: Tells how many trials the study has; asked after the folder, as workers go on with both.
+
     Raises:
-        StorageError: It holds trials that the study, which has `trials`, does not know.
+        StorageError: The folder holds trials that the study does not know.
     """
     folders = run_dir / "trials"
-    if folders.is_dir() and any(int(path.name) >= trials for path in folders.iterdir() if path.name.isdigit()):
+    found = [int(path.name) for path in folders.iterdir() if path.name.isdigit()] if folders.is_dir() else []
+    if max(found, default=-1) >= count():
         raise StorageError(
             f"{run_dir}: must be the folder of the study in {without_password(url) if url else run_dir / JOURNAL}, "
             "which knows fewer trials; give the --storage it began with, or name another --run_dir"

@@ -48,7 +48,7 @@ class SharedStudy:
         ends_at = exhausted_at(spec)
         self.total = spec.n_trials if ends_at is None else min(spec.n_trials, (ends_at + len(spec.runs)) * spec.seeds)
         if create:
-            check_known(run_dir, url, len(self._trials()))
+            check_known(run_dir, url, lambda: len(self._trials()))
             self._begin()
 
     def _begin(self) -> None:
@@ -188,6 +188,8 @@ class SharedStudy:
                 trial = Trial(self._study, claim.trial_id)
                 if verdict.constraint not in trial._cached_frozen_trial.constraints:
                     trial.set_constraint(verdict.constraint, 1.0)
+            for epoch, value in verdict.untold.items():
+                self._storage.set_trial_intermediate_value(claim.trial_id, int(epoch), value)
             self._storage.set_trial_user_attr(claim.trial_id, "result", verdict.row)
             try:
                 self._study.tell(claim.number, verdict.values, state=verdict.state)
@@ -229,7 +231,6 @@ class SharedStudy:
         if not self._lost(elsewhere):
             return []
         with self._lock():
-            # Claiming holds the lock, so a trial without an owner lost it halfway through.
             return [trial.number for trial in self._lost(elsewhere) if self._give_back(trial, how)]
 
     def _lost(self, elsewhere: bool) -> list[FrozenTrial]:
@@ -272,7 +273,7 @@ class SharedStudy:
         return len(trials) >= self.total and all(trial.state.is_finished() for trial in trials)
 
     def is_over(self) -> bool:
-        """Whether nothing will be left to claim, whatever happens to the trials that run."""
+        """Whether nothing will be left to claim, whatever becomes of the trials that run."""
         return self.is_finished() or self._failing(self.trials())
 
     @patient

@@ -135,13 +135,14 @@ def _as_before(config: Config, path: Path) -> Config:
 
 
 def _verdict(spec: SweepSpec, row: Row) -> Verdict:
-    outcome = row["outcome"]
+    outcome, untold = row["outcome"], row.pop("untold", {})
     if outcome == "completed":
         values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
         if all(value is not None for value in values):
-            return Verdict(TrialState.COMPLETE, values, None, row)  # type: ignore[arg-type]
+            return Verdict(TrialState.COMPLETE, values, None, row, untold)  # type: ignore[arg-type]
         row |= {"outcome": "failed", "reason": "the best epoch has no value of the objective"}
     if outcome in ("diverged", "out_of_memory"):
         # PRUNED with a violated constraint: samplers learn from that, and never look at FAIL.
-        return Verdict(TrialState.PRUNED, None, outcome, row)
-    return Verdict(TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL, None, None, row)
+        return Verdict(TrialState.PRUNED, None, outcome, row, untold)
+    state = TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL
+    return Verdict(state, None, None, row, untold)

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import optuna
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
@@ -75,6 +75,11 @@ class Server:
 
     def lease(self) -> float:
         return self.machine.clock + LEASE_S
+
+
+def holds(claims: Claims) -> bool:
+    """Whether a living worker was ever given a trial."""
+    return any(worker.lives and worker.claims for worker in claims.workers)
 
 
 class Storage(InMemoryStorage):
@@ -148,6 +153,11 @@ class Claims(RuleBasedStateMachine):
         self.actor = found[choice % len(found)]
         return self.actor
 
+    def holder(self, choice: int) -> None:
+        """Has a living worker act that was given a trial, maybe long ago."""
+        found = [worker for worker in self.workers if worker.lives and worker.claims]
+        self.actor = found[choice % len(found)]
+
     @rule(machine=st.sampled_from("AB"))
     def join(self, machine: str) -> None:
         self.start(machine)
@@ -161,7 +171,7 @@ class Claims(RuleBasedStateMachine):
     def kill(self, choice: int) -> None:
         self.living(choice).lives = False
 
-    @rule(seconds=st.floats(0.1, 2 * LEASE_S))
+    @rule(seconds=st.sampled_from([1.0, 0.7 * LEASE_S, 1.1 * LEASE_S]))
     def wait(self, seconds: float) -> None:
         self.clock += seconds
 
@@ -216,10 +226,14 @@ class Claims(RuleBasedStateMachine):
         trial = self.model[claim.number]
         return claim, trial, trial.state == "RUNNING" and trial.attempt == claim.attempt
 
-    @rule(choice=st.integers(0, 9), latest=st.booleans(), outcome=st.sampled_from([*VERDICTS, "failed"]))
+    @precondition(holds)
+    @rule(
+        choice=st.integers(0, 9),
+        latest=st.sampled_from([True, True, False]),
+        outcome=st.sampled_from([*VERDICTS, "failed"]),
+    )
     def finish(self, choice: int, latest: bool, outcome: str) -> None:
-        if not self.living(choice).claims:
-            return
+        self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
         row = {"outcome": outcome, "finished": self.time(), "by": claim.attempt}
         values = [1.0] if outcome == "completed" else None
@@ -228,36 +242,36 @@ class Claims(RuleBasedStateMachine):
             trial.state = VERDICTS[outcome].name
             self.ended.append(outcome)
 
-    @rule(choice=st.integers(0, 9), latest=st.booleans())
+    @precondition(holds)
+    @rule(choice=st.integers(0, 9), latest=st.sampled_from([True, True, False]))
     def report(self, choice: int, latest: bool) -> None:
-        if not self.living(choice).claims:
-            return
+        self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
         assert self.actor.study.report(claim, trial.epoch + 1, 0.5) == (None if is_current else "stale")
         trial.epoch += is_current
 
-    @rule(choice=st.integers(0, 9), latest=st.booleans())
+    @precondition(holds)
+    @rule(choice=st.integers(0, 9), latest=st.sampled_from([True, True, False]))
     def renew(self, choice: int, latest: bool) -> None:
-        if not self.living(choice).claims:
-            return
+        self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
         assert self.actor.study.renew(claim) == is_current
         if is_current:
             trial.lease = self.clock + LEASE_S
 
-    @rule(choice=st.integers(0, 9), latest=st.booleans())
+    @precondition(holds)
+    @rule(choice=st.integers(0, 9), latest=st.sampled_from([True, True, False]))
     def release(self, choice: int, latest: bool) -> None:
-        if not self.living(choice).claims:
-            return
+        self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
         self.actor.study.release(claim)
         if is_current:
             trial.state, trial.owner = "WAITING", None
 
-    @rule(choice=st.integers(0, 9), latest=st.booleans())
+    @precondition(holds)
+    @rule(choice=st.integers(0, 9), latest=st.sampled_from([True, True, False]))
     def lose(self, choice: int, latest: bool) -> None:
-        if not self.living(choice).claims:
-            return
+        self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
         self.actor.study.lose(claim, "a rank died")
         if is_current:

@@ -323,3 +323,22 @@ def test_an_owner_that_gave_its_trial_back_is_its_owner_no_more(tmp_path: Path) 
     study.lose(claim, "rank 0 died")
     study._study.ask()  # by a process that is killed before it says who it is
     assert study.reclaim() == [0]
+
+
+def test_a_trial_that_a_worker_begins_while_a_launcher_comes_back_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = open_study(tmp_path, resolved_spec(tmp_path, n_trials=2))
+    read, is_reading = SharedStudy._trials, [True]
+
+    def begin_one_after(study: SharedStudy, *states: Any) -> Any:
+        trials = read(study, *states)
+        if is_reading.pop() if is_reading else False:
+            claim = worker.claim(0)
+            assert claim is not None
+            (tmp_path / "trials" / f"{claim.number:05d}").mkdir(parents=True)
+        return trials
+
+    monkeypatch.setattr(SharedStudy, "_trials", begin_one_after)
+    SharedStudy(tmp_path, worker.spec, create=True)
+    assert len(worker.trials()) == 1

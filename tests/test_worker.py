@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import errno
 import sys
 import threading
 from pathlib import Path
@@ -309,3 +310,23 @@ def test_a_disk_that_is_full_when_a_trial_begins_is_waited_for(
     _, rows = sweep(tmp_path, n_trials=1)
     assert [(row["outcome"], row["attempt"]) for row in rows] == [("completed", 1)]
     assert capsys.readouterr().out.count("log.txt: no space left on the device; waiting for space") == 1
+
+
+def test_epochs_that_the_storage_could_not_be_told_are_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, calls = SharedStudy._report, iter([True, False, True, True, False, False])
+
+    def away_at_times(self: SharedStudy, *news: Any) -> str | None:
+        if not next(calls):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return report(self, *news)
+
+    monkeypatch.setattr(SharedStudy, "_report", away_at_times)
+    study, rows = sweep(tmp_path, n_trials=2)
+    assert [set(trial.intermediate_values) for trial in study.trials()] == [{1, 2, 3}] * 2
+    for trial in study.trials():
+        with (tmp_path / "run" / "trials" / f"{trial.number:05d}" / "metrics.csv").open() as file:
+            table = {int(line["epoch"]): float(line["val/acc"]) for line in csv.DictReader(file)}
+        assert trial.intermediate_values == table
+    assert [row["outcome"] for row in rows] == ["completed"] * 2

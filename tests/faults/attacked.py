@@ -50,7 +50,7 @@ class AttackedSweep:
     """A sweep whose processes are found by a mark in their environment, and started again when they were killed.
 
     With PostgreSQL every second separate worker is on another machine, as far as it and all others can tell: it has
-    process numbers and a run folder of its own.
+    process numbers and a run folder of its own (which takes root).
 
     Args:
         spec: The spec.
@@ -101,7 +101,7 @@ class AttackedSweep:
         return self.folder / f"machine-{slot}" if self._is_far(slot) else self.run_dir
 
     def _is_far(self, slot: int) -> bool:
-        return self.setting.server is not None and slot >= JOINED and slot % 2 == 1
+        return self.setting.server is not None and slot >= JOINED and slot % 2 == 1 and os.geteuid() == 0
 
     def _join(self, slot: int) -> None:
         words = ["--slot", slot, "--wandb", self.setting.wandb]
@@ -123,7 +123,7 @@ class AttackedSweep:
         if status == 0:
             return True
         if status is not None and not self._server_starts:
-            if self.launcher is not None and self.launcher.pid not in self._killed:
+            if self.launcher is not None and self.launcher.pid not in self._killed and not self._found_no_server():
                 self.unplanned.append(f"the launcher ended with {status}: {self._end_of('launcher')}")
             self.launch()
         if self.setting.joined and self._knows_the_study():
@@ -132,6 +132,10 @@ class AttackedSweep:
                 if worker is None or (worker.poll() not in (None, 0) and not self._server_starts):
                     self._join(slot)
         return False
+
+    def _found_no_server(self) -> bool:
+        """Whether the launcher was started while PostgreSQL was away, and said so: it waits for one that it knew."""
+        return self.setting.server is not None and "cannot be opened" in self._end_of("launcher").split(" | ")[-1]
 
     def _end_of(self, name: str) -> str:
         lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()

@@ -215,7 +215,8 @@ def compare(sweep: AttackedSweep, reference: AttackedSweep, total: int) -> tuple
         lost += checks.told_twice(sweep.run_dir / "study.journal")
     else:  # which was away at times: training goes on meanwhile, and nobody can be asked whether to prune
         late = checks.pruned_late(sweep.run_dir, reference.run_dir)
-    other = [*checks.other_trials(trials, expected, late), *checks.other_rows(sweep.run_dir, reference.run_dir, late)]
+    other = [*checks.other_trials(trials, expected, late, away=sweep.setting.server is not None)]
+    other += checks.other_rows(sweep.run_dir, reference.run_dir, late)
     folders = {row["number"]: trial_dir(sweep.run_dir_of(row["slot"]), row["number"]) for row in rows}
     wandb = sweep.setting.wandb == "offline"
     other += checks.other_epochs(folders, reference.run_dir, wandb, late)
