@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import errno
 import sys
 import threading
 from pathlib import Path
