@@ -59,6 +59,7 @@ def _begin(launcher: int) -> None:
     from lit_dl.command import quieten
 
     quieten()
+    os.environ.pop("SLURM_NTASKS", None)  # as workers do
     threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
 
 

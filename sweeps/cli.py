@@ -169,7 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     slot = int(os.environ.get("SLURM_PROCID", "0"))
     sub.add_argument("--slot", type=int, default=slot, help="its number in results; default: $SLURM_PROCID, else 0")
     sub.add_argument("--threads", type=int, default=1, help="CPU threads")
-    sub.add_argument("--wandb", choices=_WANDB[1:], default="offline")
+    sub.add_argument("--wandb", choices=_WANDB[1:], help="default: as the launcher settled it")
     sub.add_argument("--with_launcher", action="store_true", help="stop when standard input ends")
 
     for function, name in ((status, "status"), (best, "best")):

@@ -74,6 +74,7 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
     with open_folder(order.run_dir):
         write_text(order.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
+        study.wandb = _settled(order, checked.spec)
         with _engine(checked, order) as engine:
             return Sweep(checked, order, study, engine).run()
 
@@ -157,8 +158,14 @@ class Sweep:
         if not self.study.is_over():  # without workers of its own, a launcher waits for those of others
             return bool(self.engine.pending) or not self.engine.slots
         self._over_since = self._over_since or monotonic()
-        is_evaluated = self.spec.evaluate_test != "best" or bool(self.study.evaluations())
-        return not (self.engine.slots or is_evaluated or monotonic() - self._over_since > _EVALUATED_WITHIN_S)
+        return not self._is_evaluated() and monotonic() - self._over_since < _EVALUATED_WITHIN_S
+
+    def _is_evaluated(self) -> bool:
+        """Whether no worker elsewhere is at the test set, or will be."""
+        if self.spec.evaluate_test != "best" or not self.study.is_finished():
+            return True
+        is_here = bool(self.engine.slots)  # and has ended, evaluation and all
+        return not self.study.is_evaluating() and (is_here or len(self.study.evaluations()) >= self.spec.seeds)
 
     def _step(self, view: LiveView) -> None:
         for death in self.engine.collect():
@@ -176,6 +183,9 @@ class Sweep:
             self._publish(view, "running")
         if self.spec.timeout is not None and monotonic() - self.progress.begun > self.spec.timeout:
             self._stop("timeout")
+        self._look_for_failures()
+
+    def _look_for_failures(self) -> None:
         last = self.progress.of_this_launch()[-self.spec.max_failures :]
         if len(last) == self.spec.max_failures and all(row["outcome"] == "failed" for row in last):
             self._stop(f"the last {len(last)} trials failed")
@@ -200,6 +210,8 @@ class Sweep:
             view.say(f"{self.stopping}: stopping the workers")
             self.engine.stop()
             self.study.reclaim()
+        self._publish(view, "running")
+        self._look_for_failures()  # workers may have ended because of them since the last look
         state = self.stopping or ("finished" if self.study.is_finished() else "unfinished")
         self._publish(view, state)
         return state
@@ -207,6 +219,11 @@ class Sweep:
     def _stop(self, why: str) -> None:
         self.stopping = why
         self.stop.set()
+
+    def _interrupt(self, *_: object) -> None:
+        if self.stopping is not None:  # a second Ctrl-C: whatever it waits for, a database that hangs, say, is left
+            raise KeyboardInterrupt
+        self._stop("interrupted")
 
     def _exit_status(self, state: str) -> int:
         if state == "interrupted":
@@ -217,10 +234,7 @@ class Sweep:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        kept = {
-            number: signal.signal(number, lambda *_: self._stop("interrupted"))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        kept = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:

@@ -72,7 +72,8 @@ def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Pat
         run_dir.mkdir(parents=True, exist_ok=True)
     elif (name := load_spec(run_dir / "spec.yaml").name) != study:
         raise StorageError(f"{run_dir}: must not be the run folder of another study, {name!r}; name another RUN_DIR")
-    write_text(run_dir / "spec.yaml", text)
+    if not (run_dir / "spec.yaml").exists() or (run_dir / "spec.yaml").read_text(encoding="utf-8") != text:
+        write_text(run_dir / "spec.yaml", text)
     return run_dir
 
 
@@ -88,11 +89,11 @@ def open_folder(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except LitError:
-        if run_dir in made:
+        if run_dir in made and not (run_dir / "trials").exists():
             for path in run_dir.iterdir():
                 path.unlink()
-        for path in made:
-            path.rmdir()
+            for path in made:
+                path.rmdir()
         raise
     finally:
         lock.release()

@@ -28,9 +28,13 @@ STORAGE_VARIABLE = (
 )
 _ANSWER_WITHIN_S = 7.0
 # A connection is tried before it is used, as the server may have restarted; one to a server that is gone ends soon.
+# One is kept: a server has a hundred by default, and a claim alone needs more.
+_PATIENCE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _ENGINE = {
     "pool_pre_ping": True,
-    "connect_args": {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3},
+    "pool_size": 1,
+    "max_overflow": 3,
+    "connect_args": {**_PATIENCE, "tcp_user_timeout": 25_000},
 }
 
 
@@ -65,13 +69,14 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        with locked(self._lock_path), open(self._file_path, "r+b") as file:
+        with locked(self._lock_path), open(self._file_path, "r+b", buffering=0) as file:
             size = _whole_size(file)
             file.truncate(size)
             file.seek(size)
             try:
-                file.write(lines)
-                file.flush()
+                rest = memoryview(lines)
+                while rest:
+                    rest = rest[file.write(rest) :]
                 if not self._waits:
                     os.fsync(file.fileno())
             except OSError:
@@ -231,5 +236,5 @@ def _first_line(error: Exception) -> str:
 
 def without_password(url: str) -> str:
     """A storage URL as it may be shown, also where its password has characters that it should have escaped."""
-    text = re.sub(r"(://[^:/?#@]*):.*@", r"\1:***@", url)
+    text = re.sub(r"(:(?://)?[^:/?#@]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&](?:ssl)?password=)[^&]*", r"\1***", text)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from uuid import uuid4
 
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from sweeps.board import Board
 from sweeps.claims import Claim, Verdict, killed, now
 from sweeps.deaths import MOST_DEATHS, count_death, failing, lost
-from sweeps.owners import identity, is_alive
+from sweeps.owners import identity
 from sweeps.patience import Patience, outage, patient
 from sweeps.samplers import build_sampler, exhausted_at, suggest_one
 from sweeps.space import Values
@@ -24,7 +24,7 @@ from sweeps.spec import SweepSpec
 from sweeps.storage import check_known, database_of, open_study, study_lock
 
 
-class SharedStudy:
+class SharedStudy(Board):
     """A study that several processes work on.
 
     Args:
@@ -34,6 +34,7 @@ class SharedStudy:
         create: Make the study, or continue it; otherwise it must be there.
 
     Raises:
+        ConfigError: The storage holds another sweep of that name.
         StorageError: The storage cannot be opened, holds a study of that name with other directions, or knows fewer
             trials than the folder.
     """
@@ -45,25 +46,13 @@ class SharedStudy:
         self._unsure: Claim | None = None  # a claim of ours that may have been cut short
         self._storage, self._study = open_study(run_dir, spec, url, create)
         self.database = database_of(self._storage, spec.name)
-        ends_at = exhausted_at(spec)
-        self.total = spec.n_trials if ends_at is None else min(spec.n_trials, (ends_at + len(spec.runs)) * spec.seeds)
         if create:
             check_known(run_dir, url, lambda: len(self._trials()))
-            self._begin()
-
-    def _begin(self) -> None:
-        """What the launcher does to a study that is new, or goes on."""
-        with self._lock():
-            if "uid" not in self._study.user_attrs:
-                self._study.set_user_attr("uid", uuid4().hex)
-            self._study.set_user_attr("spec", self.spec.dump())  # for workers that have no run folder
-            self._study.set_user_attr("launched", now())
-            self._enqueue_runs()
-
-    @property
-    def uid(self) -> str:
-        """Tells this study from every other, also from an earlier one in the same folder."""
-        return str(self._study.user_attrs["uid"])
+            ends_at = exhausted_at(spec)
+            most = spec.n_trials if ends_at is None else (ends_at + len(spec.runs)) * spec.seeds
+            with self._lock():
+                self._announce(spec, min(spec.n_trials, most))
+                self._enqueue_runs()
 
     def _enqueue_runs(self) -> None:
         for run, keys in self.spec.runs.items():
@@ -100,6 +89,8 @@ class SharedStudy:
     @patient
     def claim(self, slot: int) -> Claim | None:
         """The next trial: one that waits, else a new one while there are fewer than the total; else `None`."""
+        if self._unsure is None and self.is_finished():
+            return None  # without the lock, which who finishes the last trials wants
         with self._lock():
             if self._unsure is not None:
                 self._put_back(self._unsure)
@@ -133,6 +124,7 @@ class SharedStudy:
             self._enqueue_missing(values, {"config_id": config_id}, range(1, self.spec.seeds))
         if self.database:
             trial.set_user_attr("lease", self.database.lease())
+        self._check_lock()
         self._unsure = Claim(number, trial._trial_id, attempt, values, run, config_id, attrs["seed_number"])
         trial.set_user_attr("owner", {**identity(), "slot": slot, "since": now()})
         return self._unsure
@@ -275,26 +267,3 @@ class SharedStudy:
     def is_over(self) -> bool:
         """Whether nothing will be left to claim, whatever becomes of the trials that run."""
         return self.is_finished() or self._failing(self.trials())
-
-    @patient
-    def take_evaluation(self, number: int) -> bool:
-        """Whether this process is the one to evaluate a trial on the test set; true for one living process only."""
-        with self._lock():
-            key = f"test:{number}"
-            taken = self._study.user_attrs.get(key)
-            owner = (taken or {}).get("owner")
-            if taken is not None and (owner is None or (owner != identity() and is_alive(owner))):
-                return False
-            self._study.set_user_attr(key, {"owner": identity()})
-            return True
-
-    @patient
-    def set_evaluation(self, number: int, metrics: dict[str, float]) -> None:
-        """Keeps a trial's metrics on the test set."""
-        self._study.set_user_attr(f"test:{number}", metrics)
-
-    @patient
-    def evaluations(self) -> dict[int, dict[str, float]]:
-        """Metrics on the test set, by trial."""
-        found = {key: value for key, value in self._study.user_attrs.items() if key.startswith("test:")}
-        return {int(key.removeprefix("test:")): value for key, value in found.items() if "owner" not in value}

@@ -30,7 +30,7 @@ class Desk:
         run_dir: The run folder of the sweep.
         slot: Number of the worker.
         threads: CPU threads for torch; a config that says its own keeps it.
-        wandb: online, offline or disabled.
+        wandb: online, offline or disabled; `None`: as the launcher said.
         stop: Set when the worker must stop; anything with `is_set()`.
         study_uid: Tells the study from others with the same name.
     """
@@ -38,7 +38,7 @@ class Desk:
     run_dir: Path
     slot: int
     threads: int
-    wandb: Mode
+    wandb: Mode | None
     stop: Any
     study_uid: str = ""
 
@@ -108,7 +108,7 @@ def _order(spec: SweepSpec, claim: Claim, desk: Desk) -> Order:
         folder=str(trial_dir(desk.run_dir, claim.number)),
         study=spec.name,
         run_id=f"{desk.study_uid[:8]}-{claim.number}",
-        wandb=desk.wandb,
+        wandb=desk.wandb or "offline",
         test=spec.evaluate_test == "all",
         timeout_s=spec.trial_timeout_s,
         slot=desk.slot,
@@ -118,7 +118,7 @@ def _order(spec: SweepSpec, claim: Claim, desk: Desk) -> Order:
 def _halved(config: Config) -> Config | None:
     """The config with half the batch, accumulated to the same effective one; `None` when it cannot be halved."""
     size = get_key(config, "data.batch_size")
-    if not isinstance(size, int) or size % 2 or size < 2:
+    if not isinstance(size, int) or size % 2 or size // 2 < processes_of(config):
         return None
     accumulated = get_key(config, "trainer.accumulate_grad_batches") or 1
     keys = {"data.batch_size": size // 2, "trainer.accumulate_grad_batches": 2 * int(accumulated)}

@@ -19,8 +19,9 @@ import torch
 from lit_dl.cli import build_run
 from lit_dl.command import quieten
 from lit_dl.config import load_yaml
+from lit_dl.errors import ConfigError
 from lit_dl.files import patiently
-from lit_dl.tracking import Mode
+from lit_dl.tracking import Mode, settle
 from sweeps.claims import RESULT, Claim
 from sweeps.group import GroupDied
 from sweeps.keeping import Keeper
@@ -36,6 +37,7 @@ from sweeps.watchdog import watchdog
 
 _STOP_WITHIN_S = 6.0
 _LOOK_AGAIN_S = 0.5
+_SIGNALLED = 128 + signal.SIGTERM
 
 
 def work(run_dir: Path, url: str | None, desk: Desk, patient: bool = False) -> None:
@@ -52,8 +54,9 @@ def work(run_dir: Path, url: str | None, desk: Desk, patient: bool = False) -> N
     open_study = partial(SharedStudy, run_dir, spec, url)
     study = patience(open_study) if patient else open_study()
     study.patience = patience
+    _check_gpus(spec)
     torch.set_num_threads(desk.threads)
-    desk = replace(desk, study_uid=study.uid)
+    desk = replace(desk, study_uid=study.uid, wandb=settle(desk.wandb or study.wandb))
     keeper = Keeper(spec, run_dir)
     while not desk.stop.is_set():
         asked = perf_counter()
@@ -69,6 +72,17 @@ def work(run_dir: Path, url: str | None, desk: Desk, patient: bool = False) -> N
     if not desk.stop.is_set() and study.is_finished():
         is_over = spec.evaluate_test != "best" or _evaluate_winner(spec, study, run_dir, desk)
         keeper.tidy(study.trials(), is_over)
+
+
+def _check_gpus(spec: SweepSpec) -> None:
+    """Refuses trials that this worker could only fail, and so end the sweep for all.
+
+    Raises:
+        ConfigError: A slot has more GPUs than are seen here.
+    """
+    seen, asked = torch.cuda.device_count(), spec.slot.devices or 0
+    if asked > seen:
+        raise ConfigError("slot.gpus", f"must be GPUs that a worker sees; got {asked}, and this one sees {seen}")
 
 
 def _run(spec: SweepSpec, study: SharedStudy, claim: Claim, desk: Desk, keeper: Keeper, waiting_s: float) -> None:
@@ -166,7 +180,7 @@ def _stop_with_launcher(stop: threading.Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode, with_launcher: bool) -> int:
+def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, with_launcher: bool) -> int:
     """Runs a worker in this process.
 
     Returns:
@@ -177,7 +191,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode, w
         url: Storage; `None`: the journal in the run folder.
         slot: Number of the worker.
         threads: CPU threads.
-        wandb: online, offline or disabled.
+        wandb: online, offline or disabled; `None`: as the launcher said.
         with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
     """
     quieten()
@@ -186,6 +200,8 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode, w
     signalled = threading.Event()
 
     def end(*_: object) -> None:
+        if signalled.is_set():  # a second one: whatever this waits for, a database that hangs, say, is left
+            os._exit(_SIGNALLED)
         signalled.set()
         stop.set()
 
@@ -198,4 +214,6 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode, w
     except Exception as error:
         if not stop.is_set() or outage(error) is None:  # told to stop while it waited for its storage
             raise
-    return 143 if signalled.is_set() else 0
+    except TrialInterrupted:  # at the test set
+        pass
+    return _SIGNALLED if signalled.is_set() else 0

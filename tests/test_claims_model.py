@@ -118,9 +118,9 @@ class Claims(RuleBasedStateMachine):
             "sweeps.study.identity": lambda: self.actor.identity(),
             "sweeps.deaths.is_here": lambda owner: owner.get("machine") == self.actor.machine,
             "sweeps.deaths.is_alive": self.is_alive,
-            "sweeps.study.is_alive": self.is_alive,
             "sweeps.spec.SweepSpec.dump": lambda _: "",  # which takes the longest of all
             "sweeps.study.now": self.time,
+            "sweeps.board.now": self.time,
             "sweeps.claims.now": self.time,
         }
         for name, function in replaced.items():

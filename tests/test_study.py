@@ -168,7 +168,7 @@ def test_the_test_set_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert study.take_evaluation(3)
     assert study.take_evaluation(3)  # again, as its storage did not answer
     with monkeypatch.context() as other:
-        other.setattr("sweeps.study.identity", lambda: {"machine": "another", "pid": 1, "started": "1"})
+        other.setattr("sweeps.board.identity", lambda: {"machine": "another", "pid": 1, "started": "1"})
         assert not study.take_evaluation(3)
     assert study.evaluations() == {}
     study.set_evaluation(3, {"test/acc": 0.5})
