@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from postgresql import Server, binaries
 
 torch.set_num_threads(1)
@@ -22,7 +23,7 @@ Config = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """No W&B or Lightning setting from outside, none left behind, nor a thread count or a generator state."""
+    """No W&B or Lightning setting from outside, none left behind, nor a rank, a thread count or a generator state."""
     before = dict(os.environ)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     for name in before:
@@ -35,6 +36,7 @@ def _clean_environment() -> Iterator[None]:
     np.random.set_state(states[1])
     torch.set_rng_state(states[2])
     torch.set_num_threads(1)
+    rank_zero_only.rank = 0  # which a Trainer sets for the whole process
 
 
 def idx_bytes(values: np.ndarray) -> bytes:

@@ -39,7 +39,9 @@ def cluster() -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the paths of its sockets must stay short
-        head = {"num_cpus": 1, "num_gpus": 2, "include_dashboard": False, "temp_dir": folder}
+        patch.setenv("RAY_TMPDIR", folder)
+        os.mkdir(f"{folder}/ray")  # where a Cluster, unlike a `ray.init`, takes its folder to be there
+        head = {"num_cpus": 1, "num_gpus": 2, "include_dashboard": False, "temp_dir": f"{folder}/ray"}
         cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": _SOON_LOST})
         cluster.add_node(num_cpus=1)
         patch.setenv("RAY_ADDRESS", cluster.address)
