@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from sweep_specs import resolved_spec
 
-from lit_dl.errors import StorageError
+from lit_dl.errors import ConfigError, StorageError
 from sweeps.claims import Claim, Verdict, now
 from sweeps.spec import SweepSpec
 from sweeps.storage import Journal
@@ -342,3 +342,27 @@ def test_a_trial_that_a_worker_begins_while_a_launcher_comes_back_is_known(
     monkeypatch.setattr(SharedStudy, "_trials", begin_one_after)
     SharedStudy(tmp_path, worker.spec, create=True)
     assert len(worker.trials()) == 1
+
+
+def test_another_sweep_of_that_name_in_the_same_storage_is_refused(tmp_path: Path) -> None:
+    open_study(tmp_path, resolved_spec(tmp_path))
+    other = resolved_spec(tmp_path, space={"model.network.depth": {"low": 1, "high": 2}})
+    with pytest.raises(ConfigError, match=r"^space: must stay what"):
+        SharedStudy(tmp_path, other, create=True)
+
+
+def test_the_total_is_what_the_last_launch_said(tmp_path: Path) -> None:
+    worker = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    assert worker.claim(0) is not None
+    assert worker.claim(0) is None
+    open_study(tmp_path, resolved_spec(tmp_path, n_trials=2))
+    assert worker.claim(0) is not None
+    assert worker.claim(0) is None
+
+
+def test_who_evaluates_is_known_until_it_is_done(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path))
+    assert study.take_evaluation(0)
+    assert study.is_evaluating()
+    study.set_evaluation(0, {})
+    assert not study.is_evaluating()
