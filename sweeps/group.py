@@ -22,9 +22,9 @@ from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # documented, but not in its `__all__`
 
-from lit_dl.config import get_key
 from sweeps.attempt import Order, Row
 from sweeps.pruning import Reporter, TrialInterrupted
+from sweeps.spec import processes_of
 
 _POLL_S = 0.05
 _END_WITHIN_S = 20.0  # the other ranks, after the first has ended well
@@ -94,7 +94,7 @@ def run_group(order: Order, report: Reporter, stop: Any) -> Row:
         TrialInterrupted: The worker must stop, or the trial is another's now.
         GroupDied: A rank was killed, or ended without a word.
     """
-    size = int(get_key(order.config, "trainer.devices"))
+    size = processes_of(order.config)
     with ExitStack() as stack:
         store = _serve_store()
         ranks: list[Rank] = []

@@ -183,12 +183,8 @@ class Sweep:
             self._publish(view, "running")
         if self.spec.timeout is not None and monotonic() - self.progress.begun > self.spec.timeout:
             self._stop("timeout")
-        self._look_for_failures()
-
-    def _look_for_failures(self) -> None:
-        last = self.progress.of_this_launch()[-self.spec.max_failures :]
-        if len(last) == self.spec.max_failures and all(row["outcome"] == "failed" for row in last):
-            self._stop(f"the last {len(last)} trials failed")
+        if self.study.is_failing():
+            self._stop(f"the last {self.spec.max_failures} trials failed")
 
     def _publish(self, view: LiveView, state: str) -> None:
         try:
@@ -210,8 +206,8 @@ class Sweep:
             view.say(f"{self.stopping}: stopping the workers")
             self.engine.stop()
             self.study.reclaim()
-        self._publish(view, "running")
-        self._look_for_failures()  # workers may have ended because of them since the last look
+        if self.stopping is None and self.study.is_failing():  # since the last look; so the workers have ended
+            self._stop(f"the last {self.spec.max_failures} trials failed")
         state = self.stopping or ("finished" if self.study.is_finished() else "unfinished")
         self._publish(view, state)
         return state

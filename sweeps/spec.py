@@ -185,6 +185,14 @@ class SweepSpec:
         return dump_yaml({**values, **rest})
 
 
+def processes_of(config: Config) -> int:
+    """How many processes train together by a run config, one a device."""
+    devices = get_key(config, "trainer.devices")
+    if isinstance(devices, list):
+        return len(devices)
+    return int(devices) if str(devices).isdecimal() else 1
+
+
 def _plugin_values(plugin: Plugin | None) -> Values | None:
     return None if plugin is None else {"class_path": plugin.class_path, "init_args": plugin.init_args}
 

@@ -266,4 +266,9 @@ class SharedStudy(Board):
 
     def is_over(self) -> bool:
         """Whether nothing will be left to claim, whatever becomes of the trials that run."""
-        return self.is_finished() or self._failing(self.trials())
+        return self.is_finished() or self.is_failing()
+
+    @patient
+    def is_failing(self) -> bool:
+        """Whether the last `max_failures` trials since the launch all failed: nothing is claimed any more."""
+        return self._failing(self._trials())

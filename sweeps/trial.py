@@ -17,7 +17,7 @@ from sweeps.claims import Claim, Verdict, read_verdict, write_verdict
 from sweeps.group import run_group
 from sweeps.pruning import Reporter, TrialInterrupted
 from sweeps.results import trial_dir
-from sweeps.spec import SweepSpec
+from sweeps.spec import SweepSpec, processes_of
 
 Run = Callable[[Order, Reporter, Any], Row]
 
@@ -48,14 +48,6 @@ def trial_config(spec: SweepSpec, claim: Claim, threads: int) -> Config:
     config = spec.configuration(claim.values, claim.run, claim.seed_number)
     share = max(1, threads // processes_of(config))
     return {**config, "threads": config.get("threads") or share}
-
-
-def processes_of(config: Config) -> int:
-    """How many processes train together, one a device."""
-    devices = get_key(config, "trainer.devices")
-    if isinstance(devices, list):
-        return len(devices)
-    return int(devices) if str(devices).isdigit() else 1
 
 
 def on_one_device(config: Config) -> Config:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from lit_dl.config import get_key
 from lit_dl.errors import ConfigError
 from sweeps.spec import SlotSize, SweepSpec
+from sweeps.spec import processes_of as of_config
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ def cpu_cores() -> int:
 
 def processes_of(spec: SweepSpec) -> int:
     """How many processes a trial is: one for each device it trains on."""
-    devices = str(get_key(spec.base, "trainer.devices"))
-    return spec.slot.devices or (int(devices) if devices.isdecimal() else 1)
+    return spec.slot.devices or of_config(spec.base)
 
 
 def fitting(size: SlotSize, gpus: int, cores: int, processes: int = 1) -> int:
