@@ -18,7 +18,7 @@ RESULT = "result.json"
 
 def now() -> str:
     """The time as results have it: UTC, to be compared as text."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def killed(reason: str, attempt: int | None) -> dict[str, Any]:

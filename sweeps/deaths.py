@@ -14,7 +14,7 @@ MOST_DEATHS = 3
 
 
 def lost(running: list[FrozenTrial], database: Database | None, elsewhere: bool) -> list[FrozenTrial]:
-    """Those of the running trials whose owner lives no more, or whose claim was cut short.
+    """Those of the running trials whose owner lives no more, or that have none.
 
     An owner on this machine is looked for; one on another machine is dead when its lease has run out.
 
@@ -35,10 +35,14 @@ def lost(running: list[FrozenTrial], database: Database | None, elsewhere: bool)
 
 
 def count_death(trial: FrozenTrial) -> dict[str, int]:
-    """Deaths in a row, this one included, without an epoch completed in between; and the last epoch."""
-    epoch = max(trial.intermediate_values, default=0)
-    before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
-    return {"count": before["count"] + 1 if epoch <= before["epoch"] else 1, "epoch": epoch}
+    """Deaths in a row, this one included, without an epoch completed in between; the last epoch; and the attempt, as
+    one is counted once.
+    """
+    epoch, attempt = max(trial.intermediate_values, default=0), trial.user_attrs.get("attempt", 0)
+    before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0, "attempt": -1})
+    if before["attempt"] == attempt:
+        return before  # type: ignore[no-any-return]
+    return {"count": before["count"] + 1 if epoch <= before["epoch"] else 1, "epoch": epoch, "attempt": attempt}
 
 
 def failing(trials: list[FrozenTrial], study_attrs: Mapping[str, Any], most: int) -> bool:

@@ -54,6 +54,11 @@ def build_sampler(spec: SweepSpec, trial_number: int) -> BaseSampler:
     return _build("sampler", cls, arguments)  # type: ignore[no-any-return]
 
 
+def draws_in_turn(spec: SweepSpec) -> bool:
+    """Whether no two trials may be drawn at once: the sampler goes through all points, and would give both the same."""
+    return issubclass(_find("sampler", spec.sampler, optuna.samplers, BaseSampler), _ONE_SEED)
+
+
 def build_pruner(spec: SweepSpec) -> BasePruner:
     """The pruner; one that never prunes when the spec names none.
 

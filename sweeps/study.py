@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sweeps.board import Board
 from sweeps.claims import Claim, Verdict, killed, now
 from sweeps.deaths import MOST_DEATHS, count_death, failing, lost
-from sweeps.owners import identity
+from sweeps.drafts import Draft
+from sweeps.leases import Lease
+from sweeps.owners import Owner, identity
 from sweeps.patience import Patience, outage, patient
-from sweeps.samplers import build_sampler, exhausted_at, suggest_one
+from sweeps.samplers import draws_in_turn, exhausted_at
 from sweeps.space import Values
 from sweeps.spec import SweepSpec
 from sweeps.storage import check_known, database_of, open_study, study_lock
@@ -43,7 +47,8 @@ class SharedStudy(Board):
         self.spec = spec
         self.patience = Patience()
         self._lock_path = run_dir / "study.lock"
-        self._unsure: Claim | None = None  # a claim of ours that may have been cut short
+        self._unsure: Owner | None = None  # of a claim of ours that may have been cut short
+        self._in_turn = draws_in_turn(spec)
         self._storage, self._study = open_study(run_dir, spec, url, create)
         self.database = database_of(self._storage, spec.name)
         if create:
@@ -64,7 +69,7 @@ class SharedStudy(Board):
         """Queues the repeats of a configuration that are not there yet: whoever queued them may have died halfway."""
         if not seed_numbers:
             return
-        same = [trial for trial in self._trials() if trial.user_attrs.get("config_id") == attrs["config_id"]]
+        same = [trial for trial in self._trials() if _configuration(trial) == attrs["config_id"]]
         there = {trial.user_attrs.get("seed_number") for trial in same}
         for seed_number in seed_numbers:
             if seed_number not in there:
@@ -88,53 +93,66 @@ class SharedStudy(Board):
 
     @patient
     def claim(self, slot: int) -> Claim | None:
-        """The next trial: one that waits, else a new one while there are fewer than the total; else `None`."""
+        """The next trial: one that waits, else a new one while there are fewer than the total; else `None`.
+
+        It is taken in one write, and only then its values are drawn: two processes that need a trial at once draw at
+        once.
+        """
         if self._unsure is None and self.is_finished():
             return None  # without the lock, which who finishes the last trials wants
         with self._lock():
-            if self._unsure is not None:
-                self._put_back(self._unsure)
-            claim = self._claim(slot)
+            claim = self._take(slot)
+            if claim is not None and self._in_turn:
+                claim = self._settle(claim, self._draw(claim))
+        if claim is not None and not self._in_turn:
+            with Lease(partial(self.renew, claim) if self.database else None, self.patience.stop.is_set):
+                draft = self._draw(claim)
+            with self._lock():
+                claim = self._settle(claim, draft)
         self._unsure = None
         return claim
 
-    def _claim(self, slot: int) -> Claim | None:
-        """Writes the owner last: a claim that was cut short has none, and comes first, with what it did not queue."""
-        for running in self._trials([TrialState.RUNNING]):
-            if not running.user_attrs.get("owner"):
-                self._storage.set_trial_state_values(running._trial_id, TrialState.WAITING)
+    def _take(self, slot: int) -> Claim | None:
+        """Makes a trial this process's, with the last write that it makes: nobody's trial is ever RUNNING."""
+        if self._unsure is not None:
+            for running in self._trials([TrialState.RUNNING]):
+                if running.user_attrs.get("owner") == self._unsure:
+                    self._storage.set_trial_state_values(running._trial_id, TrialState.WAITING)
         trials = self._trials()
-        waiting = next((trial.number for trial in trials if trial.state == TrialState.WAITING), None)
-        if (waiting is None and len(trials) >= self.total) or self._failing(trials):
+        waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
+        # A configuration that others draw at this time takes all its seeds of the total.
+        taken = len({_configuration(trial) for trial in trials}) * self.spec.seeds
+        if (waiting is None and taken >= self.total) or self._failing(trials):
             return None
-        self._study.sampler = build_sampler(self.spec, len(trials) if waiting is None else waiting)
         self._check_lock()
-        trial = self._study.ask()
-        attrs = dict(trial.user_attrs)
-        attempt = attrs.get("attempt", 0) + 1
-        trial.set_user_attr("attempt", attempt)
-        run = attrs.get("run")
-        values = self._suggest(trial, run)
-        if "config_id" not in attrs:
-            attrs = {"seed_number": 0, "config_id": str(trial.number)}
+        self._unsure = {**identity(), "slot": slot, "since": now()}
+        lease = {"lease": self.database.lease()} if self.database else {}
+        number, known = (len(trials), {}) if waiting is None else (waiting.number, waiting.user_attrs)
+        attrs = {"config_id": str(number), "seed_number": 0, **known, "owner": self._unsure, **lease}
+        attrs["attempt"] = known.get("attempt", 0) + 1
+        if waiting is None:
+            new = create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+            trial_id = self._study._storage.create_new_trial(self._study._study_id, new)
+        else:
+            trial_id = waiting._trial_id
             for name, value in attrs.items():
-                trial.set_user_attr(name, value)
-        number, config_id = trial.number, attrs["config_id"]
-        if config_id == str(number):
-            self._enqueue_missing(values, {"config_id": config_id}, range(1, self.spec.seeds))
-        if self.database:
-            trial.set_user_attr("lease", self.database.lease())
-        self._check_lock()
-        self._unsure = Claim(number, trial._trial_id, attempt, values, run, config_id, attrs["seed_number"])
-        trial.set_user_attr("owner", {**identity(), "slot": slot, "since": now()})
-        return self._unsure
+                if known.get(name) != value:
+                    self._storage.set_trial_user_attr(trial_id, name, value)
+            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        return Claim(number, trial_id, attrs["attempt"], {}, attrs.get("run"), attrs["config_id"], attrs["seed_number"])
 
-    def _suggest(self, trial: Trial, run: str | None) -> Values:
-        space = self.spec.space
-        if run is not None:
-            chosen = [name for name in self.spec.runs[run] if name in space]
-            return {name: suggest_one(trial, space.parameters[name]) for name in chosen}
-        return space.sample(lambda parameter: suggest_one(trial, parameter))
+    def _draw(self, claim: Claim) -> Draft:
+        return Draft(self._study, claim.trial_id, self.spec, claim.run)
+
+    def _settle(self, claim: Claim, draft: Draft) -> Claim | None:
+        """Writes what was drawn, and queues its repeats, unless the trial was lost meanwhile."""
+        if not self._is_current(claim):
+            return None
+        self._check_lock()
+        draft.write()
+        if claim.config_id == str(claim.number):
+            self._enqueue_missing(draft.values, {"config_id": claim.config_id}, range(1, self.spec.seeds))
+        return replace(claim, values=draft.values)
 
     def _failing(self, trials: list[FrozenTrial]) -> bool:
         return failing(trials, self._study.user_attrs, self.spec.max_failures)
@@ -198,7 +216,6 @@ class SharedStudy(Board):
 
     def _put_back(self, claim: Claim) -> None:
         if self._is_current(claim):
-            self._storage.set_trial_user_attr(claim.trial_id, "owner", {})
             self._storage.set_trial_state_values(claim.trial_id, TrialState.WAITING)
 
     @patient
@@ -232,12 +249,11 @@ class SharedStudy(Board):
         """Whether the trial waits again; one that dies without getting further than the last time is not tried for
         ever.
         """
-        if not trial.user_attrs.get("owner"):  # its claim was cut short; nothing ran
+        if sum(_configuration(other) == _configuration(trial) for other in self._trials()) < self.spec.seeds:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            return True
+            return True  # it was not drawn to the end: nothing ran, and its repeats must be queued
         deaths = count_death(trial)
         self._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
-        self._storage.set_trial_user_attr(trial._trial_id, "owner", {})
         if deaths["count"] < MOST_DEATHS:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return True
@@ -272,3 +288,7 @@ class SharedStudy(Board):
     def is_failing(self) -> bool:
         """Whether the last `max_failures` trials since the launch all failed: nothing is claimed any more."""
         return self._failing(self._trials())
+
+
+def _configuration(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("config_id", trial.number))

@@ -55,5 +55,5 @@ def test_no_folder_no_bytes_of_text_no_verdict(tmp_path: Path) -> None:
 def test_times_are_compared_as_text() -> None:
     first, second = now(), now()
     assert first <= second
-    assert len(first) == len("2026-11-22T03:45:00.000+00:00")
+    assert len(first) == len("2026-11-22T03:45:00.000000+00:00")
     assert killed("why", 3) | {"finished": ""} == {"outcome": "killed", "reason": "why", "attempt": 3, "finished": ""}

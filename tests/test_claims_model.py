@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 
 from sweeps.claims import Claim, Verdict
 from sweeps.database import LEASE_S
+from sweeps.drafts import Draft
 from sweeps.owners import Owner
 from sweeps.samplers import build_sampler
 from sweeps.spec import SweepSpec
@@ -185,14 +186,11 @@ class Claims(RuleBasedStateMachine):
         return len(last) == self.spec.max_failures and set(last) == {"failed"}
 
     def next_trial(self) -> int | None:
-        """What a claim gives; before, it takes back what was taken in a claim that broke off."""
-        for trial in self.model:
-            if trial.state == "RUNNING" and trial.owner is None:
-                trial.state = "WAITING"
+        """What a claim gives."""
         if self.is_failing():
             return None
         waiting = [number for number, trial in enumerate(self.model) if trial.state == "WAITING"]
-        if not waiting and len(self.model) < self.spec.n_trials:
+        if not waiting and len({trial.config for trial in self.model}) * self.spec.seeds < self.spec.n_trials:
             waiting = [len(self.model)]
             self.model.append(Expected(len(self.model), 0))
         return waiting[0] if waiting else None
@@ -209,16 +207,48 @@ class Claims(RuleBasedStateMachine):
         self.took(worker, worker.study.claim(worker.pid), self.next_trial())
 
     def took(self, worker: Worker, claim: Claim | None, number: int | None) -> None:
+        if number is not None:
+            self.take(worker, number)
+        self.settled(worker, claim, number)
+
+    def take(self, worker: Worker, number: int) -> None:
+        trial = self.model[number]
+        trial.state, trial.owner, trial.lease = "RUNNING", worker, self.clock + LEASE_S
+        trial.attempt += 1
+
+    def settled(self, worker: Worker, claim: Claim | None, number: int | None) -> None:
         assert (claim.number if claim else None) == number
         if claim is None:
             return
         self.queue_repeats(claim.number)
         trial = self.model[claim.number]
-        assert claim.attempt > trial.attempt
-        assert claim.seed_number == trial.seed_number
-        trial.state, trial.attempt, trial.owner = "RUNNING", claim.attempt, worker
-        trial.lease = self.clock + LEASE_S
+        assert (claim.attempt, claim.seed_number) == (trial.attempt, trial.seed_number)
         worker.claims.append(claim)
+
+    @rule(choice=st.integers(0, 9), machine=st.sampled_from("AB"), seconds=st.sampled_from([0.0, 1.1 * LEASE_S]))
+    def claim_while_another_draws(self, choice: int, machine: str, seconds: float) -> None:
+        """A worker hangs while it draws values; one that joins, meanwhile, takes what it may."""
+        worker = self.living(choice)
+        number = self.next_trial()
+
+        class SlowDraft(Draft):
+            def __init__(draft, *given: Any) -> None:
+                super().__init__(*given)
+                stack.close()
+                assert number is not None
+                self.take(worker, number)
+                self.clock += seconds
+                joined = self.start(machine)
+                self.reclaim(-1, False)
+                self.claim(-1)
+                assert self.actor is joined
+                self.actor = worker
+
+        with ExitStack() as stack:
+            stack.enter_context(patch("sweeps.study.Draft", SlowDraft))
+            claim = worker.study.claim(worker.pid)
+        is_lost = number is not None and self.model[number].owner is not worker
+        self.settled(worker, claim, None if is_lost else number)
 
     def some_claim(self, choice: int, latest: bool) -> tuple[Claim, Expected, bool]:
         """A claim of the worker who acts, maybe one that is long another's; its trial; whether it is still the one."""
@@ -279,9 +309,10 @@ class Claims(RuleBasedStateMachine):
 
     def die(self, trial: Expected) -> bool:
         """Whether the trial waits again."""
-        trial.state, owner, trial.owner = "WAITING", trial.owner, None
-        if owner is None:
-            return True  # nobody's yet
+        trial.owner = None
+        if sum(other.config == trial.config for other in self.model) < self.spec.seeds:
+            trial.state = "WAITING"  # its claim broke off
+            return True
         trial.deaths = trial.deaths + 1 if trial.epoch <= trial.died_at else 1
         trial.died_at = trial.epoch
         trial.state = "WAITING" if trial.deaths < MOST_DEATHS else "FAIL"
@@ -290,8 +321,7 @@ class Claims(RuleBasedStateMachine):
         return trial.state == "WAITING"
 
     def is_lost(self, trial: Expected, elsewhere: bool) -> bool:
-        if trial.owner is None:
-            return True
+        assert trial.owner is not None
         if trial.owner.machine == self.actor.machine:
             return not trial.owner.lives
         return trial.lease <= self.clock if self.has_server else elsewhere
@@ -315,24 +345,26 @@ class Claims(RuleBasedStateMachine):
                     stack.enter_context(patch.object(self.storage, name, mortal(getattr(self.storage, name), left)))
                 claim = worker.study.claim(worker.pid)
         except Killed:
-            self.see_what_is_left(number)
+            self.see_what_is_left(number, worker)
         else:
             self.took(worker, claim, number)
         worker.lives = False
 
-    def see_what_is_left(self, number: int | None) -> None:
-        """Takes over how far a claim of this trial came: what it made, and whose owner it had not written."""
+    def see_what_is_left(self, number: int | None, worker: Worker) -> None:
+        """Takes over how far a claim of this trial came: what it made, and whether the trial is the dead worker's."""
         assert number is not None
         trials = self.study.trials()
         del self.model[len(trials) :]
         while len(self.model) < len(trials):
             self.model.append(Expected(number, sum(trial.config == number for trial in self.model)))
-        for trial, expected in zip(trials, self.model, strict=True):
-            if expected.owner is None and expected.state in ("WAITING", "RUNNING"):
-                assert trial.state in (TrialState.WAITING, TrialState.RUNNING)
-                expected.state = trial.state.name
-                assert 0 <= trial.user_attrs.get("attempt", 0) - expected.attempt <= (trial.number == number)
-                expected.attempt = trial.user_attrs.get("attempt", 0)
+        if number == len(trials):
+            return  # not even made
+        trial, expected = trials[number], self.model[number]
+        assert trial.state in (TrialState.WAITING, TrialState.RUNNING)
+        assert 0 <= trial.user_attrs.get("attempt", 0) - expected.attempt <= 1
+        expected.attempt = trial.user_attrs.get("attempt", 0)
+        if trial.state == TrialState.RUNNING:
+            expected.state, expected.owner, expected.lease = "RUNNING", worker, self.clock + LEASE_S
 
     @invariant()
     def the_study_is_as_the_model_has_it(self) -> None:
