@@ -7,6 +7,7 @@ from typing import Any
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
 
+from sweeps.claims import Claim
 from sweeps.samplers import build_sampler, suggest_one
 from sweeps.space import Values
 from sweeps.spec import SweepSpec
@@ -17,20 +18,19 @@ class Draft:
 
     Args:
         study: As the sampler is to see it: with all trials that ended by now.
-        trial_id: The storage's number for the trial.
+        claim: Whose trial it is.
         spec: Says which sampler draws, and from which space.
-        run: Its name in `runs` of the spec; `None` for a sampled configuration.
     """
 
-    def __init__(self, study: Study, trial_id: int, spec: SweepSpec, run: str | None) -> None:
+    def __init__(self, study: Study, claim: Claim, spec: SweepSpec) -> None:
         study._thread_local.cached_all_trials = None  # as `Study.ask` does
         self._storage = study._storage
-        self._trial_id = trial_id
+        self._trial_id = claim.trial_id
         self._notes: list[tuple[str, float, BaseDistribution]] = []
-        study.sampler = build_sampler(spec, self._storage.get_trial_number_from_id(trial_id))
-        trial = Trial(study, trial_id)
+        study.sampler = build_sampler(spec, claim.number)
+        trial = Trial(study, claim.trial_id)
         trial.storage = _Notebook(self._storage, self._notes)  # type: ignore[assignment]
-        self.values = _suggest(trial, spec, run)
+        self.values = _suggest(trial, spec, claim.run)
 
     def write(self) -> None:
         """Writes the values to the storage."""

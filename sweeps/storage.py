@@ -27,12 +27,11 @@ STORAGE_VARIABLE = (
     "SWEEPS_STORAGE"  # how workers get a URL: it may hold a password, which no command line or file shows
 )
 _ANSWER_WITHIN_S = 7.0
-# A connection is tried before it is used, as the server may have restarted; one to a server that is gone ends soon.
-# One is kept: a server has a hundred by default, and a claim alone needs more.
+# A connection to a server that is gone ends soon; none is tried before each use, as who uses it tries again. Two are
+# kept, one for the lock and one for what is done under it: a server has a hundred by default.
 _PATIENCE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _ENGINE = {
-    "pool_pre_ping": True,
-    "pool_size": 1,
+    "pool_size": 2,
     "max_overflow": 3,
     "connect_args": {**_PATIENCE, "tcp_user_timeout": 25_000},
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,8 +99,6 @@ class SharedStudy(Board):
         It is taken in one write, and only then its values are drawn: two processes that need a trial at once draw at
         once.
         """
-        if self._unsure is None and self.is_finished():
-            return None  # without the lock, which who finishes the last trials wants
         with self._lock():
             claim = self._take(slot)
             if claim is not None and self._in_turn:
@@ -122,7 +121,8 @@ class SharedStudy(Board):
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         # A configuration that others draw at this time takes all its seeds of the total.
         taken = len({_configuration(trial) for trial in trials}) * self.spec.seeds
-        if (waiting is None and taken >= self.total) or self._failing(trials):
+        said = self._study.user_attrs
+        if (waiting is None and taken >= said["total"]) or failing(trials, said, self.spec.max_failures):
             return None
         self._check_lock()
         self._unsure = {**identity(), "slot": slot, "since": now()}
@@ -142,7 +142,7 @@ class SharedStudy(Board):
         return Claim(number, trial_id, attrs["attempt"], {}, attrs.get("run"), attrs["config_id"], attrs["seed_number"])
 
     def _draw(self, claim: Claim) -> Draft:
-        return Draft(self._study, claim.trial_id, self.spec, claim.run)
+        return Draft(self._study, claim, self.spec)
 
     def _settle(self, claim: Claim, draft: Draft) -> Claim | None:
         """Writes what was drawn, and queues its repeats, unless the trial was lost meanwhile."""
@@ -153,9 +153,6 @@ class SharedStudy(Board):
         if claim.config_id == str(claim.number):
             self._enqueue_missing(draft.values, {"config_id": claim.config_id}, range(1, self.spec.seeds))
         return replace(claim, values=draft.values)
-
-    def _failing(self, trials: list[FrozenTrial]) -> bool:
-        return failing(trials, self._study.user_attrs, self.spec.max_failures)
 
     def report(self, claim: Claim, epoch: int, value: float | None) -> str | None:
         """Tells Optuna the objective after an epoch; waits for no storage, as training can go on without.
@@ -184,7 +181,8 @@ class SharedStudy(Board):
             return None
         if epoch not in trial.intermediate_values:
             self._storage.set_trial_intermediate_value(claim.trial_id, epoch, value)
-        trial = self._storage.get_trial(claim.trial_id)
+            trial = copy(trial)
+            trial.intermediate_values = {**trial.intermediate_values, epoch: value}
         return "pruned" if self._study.pruner.prune(self._study, trial) else None
 
     @patient
@@ -287,7 +285,7 @@ class SharedStudy(Board):
     @patient
     def is_failing(self) -> bool:
         """Whether the last `max_failures` trials since the launch all failed: nothing is claimed any more."""
-        return self._failing(self._trials())
+        return failing(self._trials(), self._study.user_attrs, self.spec.max_failures)
 
 
 def _configuration(trial: FrozenTrial) -> str:
