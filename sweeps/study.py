@@ -119,8 +119,9 @@ class SharedStudy(Board):
                     self._storage.set_trial_state_values(running._trial_id, TrialState.WAITING)
         trials = self._trials()
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
-        # A configuration that others draw at this time takes all its seeds of the total.
-        taken = len({_configuration(trial) for trial in trials}) * self.spec.seeds
+        taken = len(trials)
+        if self.spec.seeds > 1:  # a configuration that others draw at this time will have all its seeds
+            taken = len({_configuration(trial) for trial in trials}) * self.spec.seeds
         said = self._study.user_attrs
         if (waiting is None and taken >= said["total"]) or failing(trials, said, self.spec.max_failures):
             return None
