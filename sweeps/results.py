@@ -127,6 +127,7 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
         if row["state"] == "COMPLETE":
             groups.setdefault(str(row["config_id"]), []).append(row)
     points = {config_id: _point(members, objectives) for config_id, members in groups.items()}
+    unbeaten = _unbeaten(points.values()) if len(objectives) > 1 else set()
     sign = _signs(objectives)[0]
     entries = []
     for config_id, members in groups.items():
@@ -134,7 +135,7 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
         best = min(members, key=lambda row: sign * float(row["value"]))
         spread = stdev(values) if len(values) > 1 else None
         numbers = [row["number"] for row in members]
-        front = len(objectives) > 1 and not any(_beats(other, points[config_id]) for other in points.values())
+        front = points[config_id] in unbeaten
         more = {"mean": fmean(values), "deviation": spread, "n": len(values), "numbers": numbers, "front": front}
         entries.append({**best, **more})
     most = max((entry["n"] for entry in entries), default=0)
@@ -146,17 +147,23 @@ def _signs(objectives: list[Objective]) -> list[float]:
     return [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
 
 
-def _point(members: list[Row], objectives: list[Objective]) -> list[float]:
+def _point(members: list[Row], objectives: list[Objective]) -> tuple[float, ...]:
     """Means of all objectives over the runs of a configuration, so that less is better."""
     keys = [f"metrics.{objective.metric}" for objective in objectives]
     means = [fmean(float(row.get(key, math.nan)) for row in members) for key in keys]
-    return [
-        sign * (math.inf if math.isnan(mean) else mean) for sign, mean in zip(_signs(objectives), means, strict=True)
-    ]
+    signed = zip(_signs(objectives), means, strict=True)
+    return tuple(math.inf if math.isnan(mean) else sign * mean for sign, mean in signed)
 
 
-def _beats(one: list[float], other: list[float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _unbeaten(points: Iterable[tuple[float, ...]]) -> set[tuple[float, ...]]:
+    """Those that no other point beats in all; who beats a point comes before it in order, and is itself unbeaten or
+    beaten by one that is.
+    """
+    front: list[tuple[float, ...]] = []
+    for point in sorted(set(points)):
+        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for other in front):
+            front.append(point)
+    return set(front)
 
 
 def read_status(run_dir: Path) -> Row:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lit_dl.errors import StorageError
 from sweeps.results import counted, ranking, read_results, read_status, write_results
@@ -36,6 +39,25 @@ def test_with_several_objectives_the_undominated_come_first() -> None:
     points = {0: (0.5, 9.0), 1: (0.1, 5.0), 2: (0.4, 1.0), 3: (0.5, 8.0)}
     rows = [row(n, a, **{"metrics.val/loss": a, "metrics.time": b}) for n, (a, b) in points.items()]
     assert [entry["number"] for entry in ranking(rows, LOSS_AND_TIME)] == [1, 2, 0, 3]
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 0.25, 1.0, math.nan])] * 3), min_size=1, max_size=12))
+def test_the_front_is_what_no_other_beats(points: list[tuple[float, ...]]) -> None:
+    names = ("val/acc", "size", "loss")
+    objectives = [Objective("val/acc", "maximize"), Objective("size", "minimize"), Objective("loss", "minimize")]
+    rows = [
+        {**row(number, point[0]), **{f"metrics.{name}": value for name, value in zip(names, point, strict=True)}}
+        for number, point in enumerate(points)
+    ]
+    worst = [-math.inf, math.inf, math.inf]  # a figure that is missing is the worst
+    full = [[w if math.isnan(value) else value for value, w in zip(point, worst, strict=True)] for point in points]
+
+    def beats(a: list[float], b: list[float]) -> bool:
+        return a[0] >= b[0] and a[1] <= b[1] and a[2] <= b[2] and a != b
+
+    expected = {number for number, point in enumerate(full) if not any(beats(other, point) for other in full)}
+    assert {entry["number"] for entry in ranking(rows, objectives) if entry["front"]} == expected
 
 
 def test_the_table_reads_back_with_its_types_and_without_empty_cells(tmp_path: Path) -> None:
