@@ -73,7 +73,8 @@ def status(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=1))
         return 0
     print(f"{found['name']}: {found['state']}, {counted(found)} of {found['n_trials']}")
-    print(f"started {found['started']}, updated {found['updated']}, {found['elapsed_s']} s, {found['workers']} workers")
+    started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
+    print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
         print(
             f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s"
@@ -81,7 +82,8 @@ def status(args: argparse.Namespace) -> int:
     if found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
     if found["state"] not in ("running", "finished"):
-        print("launch it again to go on")
+        joined = "" if found["storage"] == "journal" else "; workers that joined it go on by themselves"
+        print(f"launch it again to go on{joined}")
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from sweep_specs import resolved_spec
 
-from sweeps import status
+from sweeps import cli, status
 from sweeps.check import Checked
 from sweeps.claims import Claim, Verdict, now
 from sweeps.launch import Launch, Sweep
@@ -144,3 +144,24 @@ def test_a_full_disk_is_said_once_and_gone_on_from(
     monkeypatch.setattr(status, "write_text", broken)
     with pytest.raises(OSError, match="broken"):
         sweep._publish(view, "running")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        (None, "launch it again to go on\n"),
+        (
+            "postgresql://me:secret@host/studies",
+            "launch it again to go on; workers that joined it go on by themselves\n",
+        ),
+    ],
+)
+def test_a_sweep_that_was_broken_off_says_how_it_goes_on(
+    tmp_path: Path, study: SharedStudy, capsys: pytest.CaptureFixture[str], url: str | None, advice: str
+) -> None:
+    Progress(study.spec, study, tmp_path, about(url, "offline", 2, "local")).publish("interrupted")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(["status", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{study.spec.name}: interrupted, no trial yet of 4\n")
+    assert printed.endswith(advice)
