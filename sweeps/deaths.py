@@ -39,8 +39,8 @@ def count_death(trial: FrozenTrial) -> dict[str, int]:
     one is counted once.
     """
     epoch, attempt = max(trial.intermediate_values, default=0), trial.user_attrs.get("attempt", 0)
-    before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0, "attempt": -1})
-    if before["attempt"] == attempt:
+    before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
+    if before.get("attempt") == attempt:
         return before  # type: ignore[no-any-return]
     return {"count": before["count"] + 1 if epoch <= before["epoch"] else 1, "epoch": epoch, "attempt": attempt}
 

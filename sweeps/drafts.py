@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from optuna import Study, Trial
@@ -29,6 +30,8 @@ class Draft:
         self._notes: list[tuple[str, float, BaseDistribution]] = []
         study.sampler = build_sampler(spec, claim.number)
         trial = Trial(study, claim.trial_id)
+        # The journal's own object otherwise, in which a value that is drawn stands at once.
+        trial._cached_frozen_trial = deepcopy(trial._cached_frozen_trial)
         trial.storage = _Notebook(self._storage, self._notes)  # type: ignore[assignment]
         self.values = _suggest(trial, spec, claim.run)
 

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.configurations import configuration
 from sweeps.results import ranking, rows_of, trial_dir
 from sweeps.spec import SweepSpec
 
@@ -53,19 +54,15 @@ class Keeper:
         values: dict[str, dict[int, float]] = defaultdict(dict)
         for trial in trials:
             if trial.state == TrialState.COMPLETE:
-                values[_configuration(trial)][trial.number] = trial.values[0]
+                values[configuration(trial)][trial.number] = trial.values[0]
         sign = -1.0 if self.spec.objectives[0].direction == "maximize" else 1.0
         order = sorted(values, key=lambda name: _rank(values[name], sign))
         if len(self.spec.objectives) > 1:
             ranked = ranking(rows_of(self.spec, trials, {}), self.spec.objectives)
             order = [row["config_id"] for row in ranked]
         # One with seeds to come may be among the best yet.
-        unfinished = {_configuration(trial) for trial in trials if not trial.state.is_finished()}
+        unfinished = {configuration(trial) for trial in trials if not trial.state.is_finished()}
         return {number for name in {*order[:count], *(unfinished & values.keys())} for number in values[name]}
-
-
-def _configuration(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get("config_id"))
 
 
 def _rank(runs: dict[int, float], sign: float) -> tuple[int, float, int]:

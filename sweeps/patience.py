@@ -54,7 +54,7 @@ class Patience:
 
     def __call__(self, action: Callable[[], Result]) -> Result:
         """What `action` gives, when at last it does."""
-        delay, told = _FIRST_DELAY_S, False
+        delay, told = 0.0, False
         while True:
             try:
                 result = action()
@@ -62,11 +62,11 @@ class Patience:
                 reason = outage(error)
                 if reason is None or self.stop.is_set():
                     raise
-                if not told:
+                if delay and not told:  # the first time it may be a connection that a server closed meanwhile
                     self.say(f"the study's storage cannot be used ({reason}); waiting for it")
-                told = True
+                    told = True
                 self.stop.wait(delay)
-                delay = min(2 * delay, _LONGEST_DELAY_S)
+                delay = min(2 * delay or _FIRST_DELAY_S, _LONGEST_DELAY_S)
             else:
                 if told:
                     self.say("the study's storage is back")

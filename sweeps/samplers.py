@@ -11,7 +11,16 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
-from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    BruteForceSampler,
+    GPSampler,
+    GridSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import TrialState
 
 from lit_dl.errors import ConfigError, suggest, unknown_name
 from lit_dl.seeds import derive
@@ -55,8 +64,12 @@ def build_sampler(spec: SweepSpec, trial_number: int) -> BaseSampler:
 
 
 def draws_in_turn(spec: SweepSpec) -> bool:
-    """Whether no two trials may be drawn at once: the sampler goes through all points, and would give both the same."""
-    return issubclass(_find("sampler", spec.sampler, optuna.samplers, BaseSampler), _ONE_SEED)
+    """Whether no two trials may be drawn at once: the sampler would give both the same point.
+
+    Those that go through all points do, and Optuna's Gaussian process, which has one maximum and keeps away from
+    trials that run by their values.
+    """
+    return issubclass(_find("sampler", spec.sampler, optuna.samplers, BaseSampler), (*_ONE_SEED, GPSampler))
 
 
 def build_pruner(spec: SweepSpec) -> BasePruner:
@@ -122,7 +135,7 @@ def rehearse(spec: SweepSpec) -> None:
         for _ in range(3):
             trial = study.ask()
             spec.space.sample(lambda parameter, trial=trial: suggest_one(trial, parameter))  # type: ignore[misc]
-            _tell(study, trial, [0.5] * len(directions))
+            tell(study, trial.number, [0.5] * len(directions))
     except Exception as error:  # Optuna checks some arguments by using them
         raise ConfigError("sampler.init_args", _refusal(spec.sampler, error)) from None
     try:
@@ -132,7 +145,7 @@ def rehearse(spec: SweepSpec) -> None:
             for epoch in range(1, 3):
                 trial.report(0.5 / step, epoch)
                 trial.should_prune()
-            _tell(study, trial, [0.5])
+            tell(study, trial.number, [0.5])
     except Exception as error:
         assert spec.pruner is not None
         raise ConfigError("pruner.init_args", _refusal(spec.pruner, error)) from None
@@ -142,11 +155,14 @@ def _refusal(plugin: Plugin, error: Exception) -> str:
     return f"{plugin.init_args!r} is refused by {plugin.class_path}: {type(error).__name__}: {error}".replace("\n", " ")
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, values: list[float]) -> None:
+def tell(study: optuna.Study, number: int, values: list[float] | None, state: TrialState | None = None) -> None:
+    """Tells a study how a trial ended, whatever its sampler then says."""
     try:
-        study.tell(trial, values)
-    except RuntimeError as error:
-        if "Study.stop" not in str(error):  # how samplers say that they have tried everything
+        study.tell(number, values, state=state)
+    except (RuntimeError, KeyError) as error:
+        # How samplers say that they have tried everything; and how Optuna's grid fails after its last point but one,
+        # where a trial that was queued is none of its points. By then the study has been told.
+        if "Study.stop" not in str(error) and str(error) != "'grid_id'":
             raise
 
 

@@ -171,6 +171,8 @@ def _n_trials(value: object, runs: int, seeds: int, space: Space) -> int:
 def _runs(given: object, space: Space) -> dict[str, Values]:
     runs = {}
     for name, entry in _mapping(given, "runs").items():
+        if str(name).isdigit():
+            raise ConfigError(f"runs.{name}", f"must not be a number, by which sampled ones go; try run_{name}")
         values = {normal_key(k): v for k, v in leaves(normal(_mapping(entry or {}, f"runs.{name}")))}
         for key, value in values.items():
             if key in space:

@@ -14,16 +14,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sweeps.board import Board
 from sweeps.claims import Claim, Verdict, killed, now
+from sweeps.configurations import configuration, is_drawn, spoken_for
 from sweeps.deaths import MOST_DEATHS, count_death, failing, lost
 from sweeps.drafts import Draft
 from sweeps.leases import Lease
 from sweeps.owners import Owner, identity
 from sweeps.patience import Patience, outage, patient
-from sweeps.samplers import draws_in_turn, exhausted_at
+from sweeps.samplers import draws_in_turn, exhausted_at, tell
 from sweeps.space import Values
 from sweeps.spec import SweepSpec
 from sweeps.storage import check_known, database_of, open_study, study_lock
@@ -48,10 +50,11 @@ class SharedStudy(Board):
         self.spec = spec
         self.patience = Patience()
         self._lock_path = run_dir / "study.lock"
-        self._unsure: Owner | None = None  # of a claim of ours that may have been cut short
+        self._owner: Owner = {}  # as the last claim wrote it
+        self._claimed: int | None = None  # which trial it was; `None` while it may have been cut short
         self._in_turn = draws_in_turn(spec)
-        self._storage, self._study = open_study(run_dir, spec, url, create)
-        self.database = database_of(self._storage, spec.name)
+        opened, self._study = open_study(run_dir, spec, url, create)
+        self._storage, self.database = self._study._storage, database_of(opened, spec.name)
         if create:
             check_known(run_dir, url, lambda: len(self._trials()))
             ends_at = exhausted_at(spec)
@@ -70,7 +73,7 @@ class SharedStudy(Board):
         """Queues the repeats of a configuration that are not there yet: whoever queued them may have died halfway."""
         if not seed_numbers:
             return
-        same = [trial for trial in self._trials() if _configuration(trial) == attrs["config_id"]]
+        same = [trial for trial in self._trials() if configuration(trial) == attrs["config_id"]]
         there = {trial.user_attrs.get("seed_number") for trial in same}
         for seed_number in seed_numbers:
             if seed_number not in there:
@@ -96,8 +99,7 @@ class SharedStudy(Board):
     def claim(self, slot: int) -> Claim | None:
         """The next trial: one that waits, else a new one while there are fewer than the total; else `None`.
 
-        It is taken in one write, and only then its values are drawn: two processes that need a trial at once draw at
-        once.
+        It is taken first, and only then its values are drawn: two processes that need a trial at once draw at once.
         """
         with self._lock():
             claim = self._take(slot)
@@ -108,46 +110,55 @@ class SharedStudy(Board):
                 draft = self._draw(claim)
             with self._lock():
                 claim = self._settle(claim, draft)
-        self._unsure = None
+        if claim is not None:
+            self._claimed = claim.trial_id
         return claim
 
     def _take(self, slot: int) -> Claim | None:
-        """Makes a trial this process's, with the last write that it makes: nobody's trial is ever RUNNING."""
-        if self._unsure is not None:
-            for running in self._trials([TrialState.RUNNING]):
-                if running.user_attrs.get("owner") == self._unsure:
-                    self._storage.set_trial_state_values(running._trial_id, TrialState.WAITING)
-        trials = self._trials()
+        """Makes a trial this process's; RUNNING is the last that it writes, so who runs a trial is always known."""
+        trials = self._take_back()
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
-        taken = len(trials)
-        if self.spec.seeds > 1:  # a configuration that others draw at this time will have all its seeds
-            taken = len({_configuration(trial) for trial in trials}) * self.spec.seeds
         said = self._study.user_attrs
-        if (waiting is None and taken >= said["total"]) or failing(trials, said, self.spec.max_failures):
+        is_complete = waiting is None and spoken_for(trials, self.spec.seeds) >= said["total"]
+        if is_complete or failing(trials, said, self.spec.max_failures):
             return None
         self._check_lock()
-        self._unsure = {**identity(), "slot": slot, "since": now()}
-        lease = {"lease": self.database.lease()} if self.database else {}
-        number, known = (len(trials), {}) if waiting is None else (waiting.number, waiting.user_attrs)
-        attrs = {"config_id": str(number), "seed_number": 0, **known, "owner": self._unsure, **lease}
-        attrs["attempt"] = known.get("attempt", 0) + 1
+        self._owner, self._claimed = {**identity(), "slot": slot, "since": now()}, None
+        attrs = {"owner": self._owner, "attempt": 1 + (waiting.user_attrs.get("attempt", 0) if waiting else 0)}
+        if self.database:
+            attrs["lease"] = self.database.lease()
         if waiting is None:
             new = create_trial(state=TrialState.RUNNING, user_attrs=attrs)
-            trial_id = self._study._storage.create_new_trial(self._study._study_id, new)
+            trial_id = self._storage.create_new_trial(self._study._study_id, new)
         else:
             trial_id = waiting._trial_id
             for name, value in attrs.items():
-                if known.get(name) != value:
-                    self._storage.set_trial_user_attr(trial_id, name, value)
+                self._storage.set_trial_user_attr(trial_id, name, value)
             self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
-        return Claim(number, trial_id, attrs["attempt"], {}, attrs.get("run"), attrs["config_id"], attrs["seed_number"])
+        trial = self._storage.get_trial(trial_id)
+        more = {"run": trial.user_attrs.get("run"), "seed_number": trial.user_attrs.get("seed_number", 0)}
+        return Claim(trial.number, trial_id, trial.user_attrs["attempt"], {}, config_id=configuration(trial), **more)
 
-    def _draw(self, claim: Claim) -> Draft:
-        return Draft(self._study, claim, self.spec)
+    def _take_back(self) -> list[FrozenTrial]:
+        """All trials, once those wait again that are this process's by a claim that was cut short, or that a database
+        made twice because its answer was lost.
+        """
+        trials = self._trials()
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        stray = [t for t in running if t.user_attrs.get("owner") == self._owner and t._trial_id != self._claimed]
+        for trial in stray:
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return self._trials() if stray else trials
 
-    def _settle(self, claim: Claim, draft: Draft) -> Claim | None:
+    def _draw(self, claim: Claim) -> Draft | None:
+        try:
+            return Draft(self._study, claim, self.spec)
+        except UpdateFinishedTrialError:  # by a sampler that notes something for itself: another ended the trial
+            return None
+
+    def _settle(self, claim: Claim, draft: Draft | None) -> Claim | None:
         """Writes what was drawn, and queues its repeats, unless the trial was lost meanwhile."""
-        if not self._is_current(claim):
+        if draft is None or not self._is_current(claim):
             return None
         self._check_lock()
         draft.write()
@@ -200,11 +211,7 @@ class SharedStudy(Board):
             for epoch, value in verdict.untold.items():
                 self._storage.set_trial_intermediate_value(claim.trial_id, int(epoch), value)
             self._storage.set_trial_user_attr(claim.trial_id, "result", verdict.row)
-            try:
-                self._study.tell(claim.number, verdict.values, state=verdict.state)
-            except RuntimeError as error:
-                if "Study.stop" not in str(error):  # how samplers say that they have tried everything; see `total`
-                    raise
+            tell(self._study, claim.number, verdict.values, verdict.state)
             return True
 
     @patient
@@ -248,9 +255,9 @@ class SharedStudy(Board):
         """Whether the trial waits again; one that dies without getting further than the last time is not tried for
         ever.
         """
-        if sum(_configuration(other) == _configuration(trial) for other in self._trials()) < self.spec.seeds:
+        if not is_drawn(trial, self._trials(), self.spec):  # nothing ran: the trial is not to blame
             self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            return True  # it was not drawn to the end: nothing ran, and its repeats must be queued
+            return True
         deaths = count_death(trial)
         self._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
         if deaths["count"] < MOST_DEATHS:
@@ -287,7 +294,3 @@ class SharedStudy(Board):
     def is_failing(self) -> bool:
         """Whether the last `max_failures` trials since the launch all failed: nothing is claimed any more."""
         return failing(self._trials(), self._study.user_attrs, self.spec.max_failures)
-
-
-def _configuration(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get("config_id", trial.number))

@@ -318,6 +318,7 @@ TYPES = [
     Case("evaluate_test_name", "evaluate_test: ", ("'bests'", "'best'"), spec={"evaluate_test": "bests"}),
     Case("tracking_number", "tracking: ", ("mapping", "5"), spec={"tracking": 5}),
     Case("runs_list", "runs: ", ("mapping", "[1]"), spec={"runs": [1]}),
+    Case("runs_named_by_a_number", "runs.3: ", ("must not be a number", "run_3"), spec={"runs": {3: {_WIDTH: 8}}}),
     Case("runs_entry_number", "runs.big: ", ("mapping", "5"), spec={"runs": {"big": 5}}),
     Case("runs_type", "model.network.width: ", ("int", "wide", "runs.big"), spec={"runs": {"big": {_WIDTH: "wide"}}}),
     Case("sampler_number", "sampler: ", ("5",), spec={"sampler": 5}),

@@ -19,6 +19,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from sweeps.claims import Claim, Verdict
+from sweeps.configurations import configuration
 from sweeps.database import LEASE_S
 from sweeps.drafts import Draft
 from sweeps.owners import Owner
@@ -55,6 +56,7 @@ class Expected:
     owner: Worker | None = None
     lease: float = 0.0
     epoch: int = 0
+    is_drawn: bool = False
     deaths: int = 0
     died_at: int = 0
 
@@ -128,7 +130,7 @@ class Claims(RuleBasedStateMachine):
             self.patches.enter_context(patch(name, function))
         self.launch()
         self.start("A")
-        self.model = [Expected(number // seeds, number % seeds) for number in range(runs * seeds)]
+        self.model = [Expected(number // seeds, number % seeds, is_drawn=True) for number in range(runs * seeds)]
 
     def teardown(self) -> None:
         try:
@@ -222,6 +224,7 @@ class Claims(RuleBasedStateMachine):
             return
         self.queue_repeats(claim.number)
         trial = self.model[claim.number]
+        trial.is_drawn = True
         assert (claim.attempt, claim.seed_number) == (trial.attempt, trial.seed_number)
         worker.claims.append(claim)
 
@@ -310,7 +313,8 @@ class Claims(RuleBasedStateMachine):
     def die(self, trial: Expected) -> bool:
         """Whether the trial waits again."""
         trial.owner = None
-        if sum(other.config == trial.config for other in self.model) < self.spec.seeds:
+        repeats = sum(other.config == trial.config for other in self.model)
+        if not trial.is_drawn or (trial.seed_number == 0 and repeats < self.spec.seeds):
             trial.state = "WAITING"  # its claim broke off
             return True
         trial.deaths = trial.deaths + 1 if trial.epoch <= trial.died_at else 1
@@ -363,6 +367,7 @@ class Claims(RuleBasedStateMachine):
         assert trial.state in (TrialState.WAITING, TrialState.RUNNING)
         assert 0 <= trial.user_attrs.get("attempt", 0) - expected.attempt <= 1
         expected.attempt = trial.user_attrs.get("attempt", 0)
+        expected.is_drawn = expected.is_drawn or bool(trial.params)
         if trial.state == TrialState.RUNNING:
             expected.state, expected.owner, expected.lease = "RUNNING", worker, self.clock + LEASE_S
 
@@ -398,7 +403,7 @@ class Claims(RuleBasedStateMachine):
         self.the_study_is_as_the_model_has_it()
         values = {}
         for trial in self.study.trials():
-            values.setdefault(trial.user_attrs["config_id"], set()).add(str(trial.params))
+            values.setdefault(configuration(trial), set()).add(str(trial.params))
         assert all(len(found) == 1 for found in values.values())  # repeats over seeds are of one configuration
         assert len(values) == self.spec.n_trials // self.spec.seeds
 

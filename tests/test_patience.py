@@ -90,17 +90,23 @@ def test_other_errors_pass_at_once(error: Exception) -> None:
 def test_it_waits_with_growing_pauses_and_says_so_once() -> None:
     stop, said = Stop(), list[str]()
     patience = Patience(stop, said.append)
-    assert patience(Away(of_database(), 7)) == "here"
-    assert stop.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert patience(Away(of_database(), 8)) == "here"
+    assert stop.waits == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
     assert said == [
         "the study's storage cannot be used (server closed the connection); waiting for it",
         "the study's storage is back",
     ]
     assert patience(Away(of_database(), 0)) == "here"
     assert len(said) == 2
-    patience(Away(OSError(errno.ENOSPC, "full"), 1))
-    assert stop.waits[7:] == [0.5]  # another outage begins anew
+    patience(Away(OSError(errno.ENOSPC, "full"), 2))
+    assert stop.waits[8:] == [0.0, 0.5]  # another outage begins anew
     assert len(said) == 4
+
+
+def test_one_failure_alone_is_tried_again_at_once_and_not_worth_a_word() -> None:
+    stop, said = Stop(), list[str]()
+    assert Patience(stop, said.append)(Away(of_database(), 1)) == "here"
+    assert (stop.waits, said) == ([0.0], [])
 
 
 def test_what_stops_the_process_ends_the_waiting_with_the_error() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import subprocess
 import sys
 from collections import Counter
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from sweep_specs import resolved_spec
 
 from lit_dl.errors import ConfigError, StorageError
 from sweeps.claims import Claim, Verdict, now
+from sweeps.drafts import Draft
+from sweeps.samplers import build_sampler
 from sweeps.spec import SweepSpec
 from sweeps.storage import Journal
 from sweeps.study import MOST_DEATHS, SharedStudy
@@ -250,6 +253,8 @@ def test_a_claim_cut_short_at_any_write_leaves_no_trial_that_nobody_runs(
         while claim := study.claim(0):
             claims.append(claim)
         assert sorted(claim.number for claim in claims) == [0, 1, 2, 3], at
+        written = [trial.params for trial in SharedStudy(folder, spec).trials()]
+        assert [claim.values for claim in sorted(claims, key=lambda claim: claim.number)] == written, at
         assert all(complete(study, claim) for claim in claims), at
         assert study.is_finished()
         if cut.left > 0:
@@ -384,3 +389,120 @@ def test_who_evaluates_is_known_until_it_is_done(tmp_path: Path) -> None:
     assert study.is_evaluating()
     study.set_evaluation(0, {})
     assert not study.is_evaluating()
+
+
+GRID = {"model.network.width": {"low": 4, "high": 16, "step": 6}}
+
+
+@pytest.mark.parametrize("more", [{"seeds": 2, "n_trials": 6}, {"runs": {"one": {}}, "n_trials": 4}])
+def test_a_grid_is_gone_through_beside_trials_that_are_none_of_its_points(tmp_path: Path, more: dict[str, Any]) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, space=GRID, sampler="GridSampler", **more))
+    running: list[Claim] = []
+    while claim := study.claim(0):
+        running.append(claim)
+        if len(running) > 1:  # so that the last point but one ends while others run
+            assert complete(study, running.pop(0))
+    assert complete(study, running.pop(0))
+    assert study.is_finished()
+    assert {trial.params.get("model.network.width") for trial in study.trials()} >= {4, 10, 16}
+
+
+@pytest.mark.parametrize(
+    ("name", "in_turn"),
+    [("GridSampler", True), ("BruteForceSampler", True), ("GPSampler", True), ("TPESampler", False), ("", False)],
+)
+def test_samplers_that_would_give_two_workers_the_same_draw_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, in_turn: bool
+) -> None:
+    spec = resolved_spec(tmp_path, space=GRID, **({"sampler": name} if name else {}))
+    study, others_could_claim = open_study(tmp_path, spec), []
+
+    class Draw(Draft):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            with study._lock_path.open("w") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    others_could_claim.append(True)
+                except BlockingIOError:
+                    others_could_claim.append(False)
+
+    monkeypatch.setattr("sweeps.study.Draft", Draw)
+    assert study.claim(0) is not None
+    assert others_could_claim == [not in_turn]
+
+
+@pytest.mark.parametrize("sampler", ["RandomSampler", "TPESampler", "CmaEsSampler"])
+def test_a_trial_that_another_ended_while_its_values_were_drawn_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    given = {"class_path": sampler, "init_args": {} if sampler == "RandomSampler" else {"n_startup_trials": 1}}
+    spec = resolved_spec(tmp_path, sampler=given, n_trials=5)
+    late, other = open_study(tmp_path, spec), SharedStudy(tmp_path, spec)
+    for value in (0.1, 0.2, 0.3):
+        claim = late.claim(0)
+        assert claim is not None
+        assert complete(late, claim, value)
+
+    def build_slowly(spec: SweepSpec, number: int) -> Any:
+        monkeypatch.undo()
+        (running,) = other.trials([TrialState.RUNNING])
+        other._storage.set_trial_state_values(running._trial_id, TrialState.WAITING)  # its lease is over
+        claim = other.claim(1)
+        assert claim is not None
+        assert complete(other, claim)
+        return build_sampler(spec, number)
+
+    monkeypatch.setattr("sweeps.drafts.build_sampler", build_slowly)
+    assert late.claim(0) is None
+    claim = late.claim(0)
+    assert claim is not None
+    assert (claim.number, claim.attempt) == (4, 1)
+
+
+def test_a_trial_that_somebody_queues_during_a_claim_has_a_number_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = resolved_spec(tmp_path, n_trials=3)
+    study, other = open_study(tmp_path, spec), SharedStudy(tmp_path, spec)
+    create = study._storage.create_new_trial
+
+    def create_second(*given: Any) -> int:
+        other._study.enqueue_trial({"model.network.width": 5})
+        return create(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study._storage, "create_new_trial", create_second)
+        claims = [study.claim(0)]
+    claims += [study.claim(0), study.claim(0)]
+    assert [claim and (claim.number, claim.config_id) for claim in claims] == [(1, "1"), (0, "0"), (2, "2")]
+    assert all(claim and complete(study, claim) for claim in claims)
+    assert study.is_finished()
+
+
+def test_a_trial_that_was_added_from_elsewhere_counts_as_one(tmp_path: Path) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=4, seeds=2))
+    study._study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5))
+    while claim := study.claim(0):
+        assert complete(study, claim)
+    assert study.is_finished()
+    assert len(study.trials()) == 5  # as configurations are whole
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_who_dies_while_values_are_drawn_is_not_held_against_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int
+) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=2, seeds=seeds))
+    for _ in range(MOST_DEATHS + 1):
+        with monkeypatch.context() as patch:
+            patch.setattr("sweeps.study.Draft", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                study.claim(0)
+        trial = study.trials()[0]
+        study._storage.set_trial_user_attr(trial._trial_id, "owner", {})
+        assert study.reclaim() == [0]
+    claim = study.claim(0)
+    assert claim is not None
+    assert (claim.number, claim.attempt) == (0, MOST_DEATHS + 2)
+    assert "deaths" not in study.trials()[0].user_attrs

@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 from postgresql import PASSWORD, Server
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 from stand_in_workers import wait_for
 from sweep_specs import resolved_spec, write_spec
 
@@ -94,9 +98,9 @@ def open_study(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) 
 
     yield open_it
     for study in opened:
-        assert isinstance(study._storage, RDBStorage)
-        study._storage.remove_session()
-        study._storage.engine.dispose()
+        backend = backend_of(study)
+        backend.remove_session()
+        backend.engine.dispose()
 
 
 @pytest.fixture
@@ -117,6 +121,11 @@ def far_worker(tmp_path: Path, server: Server) -> Iterator[subprocess.Popen[byte
     for process in started:
         process.kill()
         process.wait()
+
+
+def backend_of(study: SharedStudy) -> RDBStorage:
+    assert isinstance(study._storage, _CachedStorage)
+    return study._storage._backend
 
 
 def complete(study: SharedStudy, claim: Claim, value: float) -> bool:
@@ -267,3 +276,30 @@ def test_a_server_that_is_not_there_at_the_start_is_bad_input(tmp_path: Path) ->
     with pytest.raises(StorageError, match=r"me:\*\*\*@127.0.0.1:9/studies: cannot be opened"):
         join_folder(tmp_path / "other", "tiny", url)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_trial_that_was_made_twice_as_the_answer_of_the_server_was_lost_is_run(
+    spec: Callable[..., SweepSpec], open_study: Callable[..., SharedStudy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(spec(n_trials=3))
+    backend, commit = backend_of(study), Session.commit
+    create, commits = backend._create_new_trial, []
+
+    def lose_the_first_answer(session: Session) -> None:
+        commit(session)
+        commits.append(session)
+        if len(commits) == 1:
+            raise OperationalError("commit", {}, ConnectionError("server closed the connection"))
+
+    def create_with_a_loss(*given: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "commit", lose_the_first_answer)
+            return create(*given)
+
+    monkeypatch.setattr(backend, "_create_new_trial", create_with_a_loss)
+    numbers = []
+    while claim := study.claim(0):
+        numbers.append(claim.number)
+        assert complete(study, claim, 0.5)
+    assert numbers == [1, 0, 2]
+    assert study.is_finished()
