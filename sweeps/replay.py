@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -47,6 +48,7 @@ def replay_trial(run_dir: Path, number: int) -> int:
     if not before:
         raise StorageError(f"{folder / 'metrics.csv'}: must hold the metrics of an epoch; it holds none")
     quieten()
+    os.environ.pop("SLURM_NTASKS", None)  # as workers do
     run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopAfter(len(before))])
     run.fit()
     differences = _differences(before, run.table.rows)

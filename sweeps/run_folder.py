@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lit_dl.errors import LitError, StorageError
@@ -92,8 +92,9 @@ def open_folder(run_dir: Path) -> Iterator[None]:
         if run_dir in made and not (run_dir / "trials").exists():
             for path in run_dir.iterdir():
                 path.unlink()
-            for path in made:
-                path.rmdir()
+            with suppress(OSError):  # a folder above may hold another sweep by now
+                for path in made:
+                    path.rmdir()
         raise
     finally:
         lock.release()

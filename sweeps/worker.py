@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_dl.cli import build_run
 from lit_dl.command import quieten
@@ -80,9 +81,9 @@ def _check_gpus(spec: SweepSpec) -> None:
     Raises:
         ConfigError: A slot has more GPUs than are seen here.
     """
-    seen, asked = torch.cuda.device_count(), spec.slot.devices or 0
+    seen, asked = torch.cuda.device_count(), spec.slot.gpus or 0
     if asked > seen:
-        raise ConfigError("slot.gpus", f"must be GPUs that a worker sees; got {asked}, and this one sees {seen}")
+        raise ConfigError("slot.gpus", f"must be GPUs that a worker sees; got {asked:g}, and this one sees {seen}")
 
 
 def _run(spec: SweepSpec, study: SharedStudy, claim: Claim, desk: Desk, keeper: Keeper, waiting_s: float) -> None:
@@ -180,6 +181,13 @@ def _stop_with_launcher(stop: threading.Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _leave_job() -> None:
+    """Makes this process a training of its own to Lightning, which takes the tasks of a Slurm job for those of one."""
+    for name in ("SLURM_NTASKS", "SLURM_PROCID"):
+        os.environ.pop(name, None)
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # read when it was imported; all others track nothing
+
+
 def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, with_launcher: bool) -> int:
     """Runs a worker in this process.
 
@@ -195,7 +203,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
         with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
     """
     quieten()
-    os.environ.pop("SLURM_NTASKS", None)  # Lightning would take all tasks of a job for the devices of one training
+    _leave_job()
     stop = threading.Event()
     signalled = threading.Event()
 

@@ -71,6 +71,12 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def waits_for_lock(pid: int) -> bool:
+    """Whether a process hangs in `flock`, as the kernel says."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any("->" in words and str(pid) in words for words in lines)
+
+
 def kill(pid: int) -> None:
     """kill -9."""
     with suppress(ProcessLookupError):

@@ -80,6 +80,28 @@ def test_nothing_of_a_dead_worker_stays_behind(tmp_path: Path) -> None:
         wait_for(lambda: not is_running(int(death.last_line)), within_s=5)
 
 
+def test_what_cuts_the_waiting_for_workers_short_kills_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C, while one hangs."""
+    order = WorkerStart(tmp_path, "study", None, "disabled", ("-c", "import time; time.sleep(1000)"))
+    engine = LocalEngine(order, [Slot(0, (), 1), Slot(1, (), 1)])
+    engine.start()
+    workers, wait, waited = list(engine.workers.values()), subprocess.Popen.wait, []
+
+    def cut_short(worker: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        waited.append(timeout)
+        if len(waited) == 1:
+            raise KeyboardInterrupt
+        return wait(worker, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        engine.stop()
+    engine.close()
+    assert waited[0] > 5
+    assert set(waited[1:]) == {0.0, None}  # a look, and until the kernel has ended what was killed
+    assert not any(is_running(worker.pid) for worker in workers)
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [

@@ -9,15 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil
-from sweep_specs import write_spec
+import pytest
+from stand_in_workers import waits_for_lock
+from sweep_specs import resolved_spec, tiny_spec, write_spec
 
+from lit_dl.tracking import Mode
+from sweeps.check import Checked
+from sweeps.launch import Launch
+from sweeps.launch import launch as run
+from sweeps.locks import locked
+from sweeps.owners import machine
 from sweeps.results import read_results
 from sweeps.storage import open_storage
+from sweeps.study import SharedStudy
 
 LONG = {"trainer.max_epochs": 60, "early_stopping.patience": None}
 REPOSITORY = Path(__file__).parent.parent
@@ -206,3 +216,63 @@ def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) 
     assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(4)
     ]
+
+
+WITHOUT_CHECKS = """
+from sweeps import cli, launch
+from sweeps.check import Checked
+launch.check_in_child = lambda spec: Checked(spec, 0, [])
+cli.main()
+"""
+
+
+def test_a_second_signal_ends_a_launcher_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it gives back the trial of a worker that died, as somebody keeps the study's lock."""
+    spec, run_dir = resolved_spec(tmp_path), tmp_path / "run"
+    (tmp_path / "spec.yaml").write_text(spec.dump())
+    words = ["launch", tmp_path / "spec.yaml", "--run_dir", run_dir, "--workers", 0, "--wandb", "disabled"]
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_CHECKS, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until(lambda: (run_dir / "status.json").exists(), launcher)
+        monkeypatch.setattr("sweeps.study.identity", lambda: {"machine": machine(), "pid": 1, "started": "never"})
+        assert SharedStudy(run_dir, spec).claim(0)
+        with locked(run_dir / "study.lock"):
+            launcher.send_signal(signal.SIGINT)
+            wait_until(lambda: waits_for_lock(launcher.pid), launcher)
+            launcher.send_signal(signal.SIGTERM)
+            output = finish(launcher, timeout=20)
+        assert launcher.returncode == 130, output
+        assert "Traceback" not in output
+    finally:
+        launcher.kill()
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_spec", "of_base", "expected"),
+    [
+        ("disabled", "offline", "offline", "disabled"),
+        (None, "disabled", "offline", "disabled"),
+        (None, None, "disabled", "disabled"),
+        (None, None, "auto", "offline"),
+    ],
+)
+def test_workers_that_join_are_told_how_trials_are_tracked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Mode | None,
+    of_spec: Mode | None,
+    of_base: Mode,
+    expected: Mode,
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    base = {**tiny_spec(tmp_path)["base"], "tracking": {"wandb": of_base}}
+    spec = resolved_spec(tmp_path, base=base, tracking={"wandb": of_spec} if of_spec else {})
+    order = Launch(tmp_path / "run", None, asked)
+    assert run(replace(spec, workers=0, timeout=1e-3), order) == 0
+    assert SharedStudy(tmp_path / "run", spec).wandb == expected

@@ -1,4 +1,4 @@
-"""The folder of a worker that joins a sweep."""
+"""The folder of a launch, and that of a worker that joins a sweep."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from optuna.storages import RDBStorage
 from postgresql import Server
 from sweep_specs import resolved_spec
 
-from lit_dl.errors import StorageError
-from sweeps.run_folder import join_folder
+from lit_dl.errors import LitError, StorageError
+from sweeps.run_folder import join_folder, open_folder
 from sweeps.spec import SweepSpec
 from sweeps.spec_file import load_spec
 from sweeps.study import SharedStudy
@@ -92,3 +92,56 @@ def test_what_cannot_be_joined_says_why(tmp_path: Path, spec: SweepSpec) -> None
         join_folder(tmp_path, "tiny", None)
     with pytest.raises(StorageError, match="must be PostgreSQL, which several machines can share"):
         join_folder(tmp_path, "tiny", f"sqlite:///{tmp_path / 'a.db'}")
+
+
+def launch(run_dir: Path, error: Exception, *names: str) -> None:
+    """A launch that leaves these files, by their names beside or in the run folder, and then raises."""
+    with open_folder(run_dir):
+        for name in names:
+            (run_dir / name).parent.mkdir(exist_ok=True)
+            (run_dir / name).write_text("")
+        raise error
+
+
+def refuse(run_dir: Path, *names: str) -> None:
+    with pytest.raises(LitError):
+        launch(run_dir, LitError(), *names)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_launch_that_refuses_takes_away_what_it_made_and_no_more(tmp_path: Path) -> None:
+    refuse(tmp_path / "runs" / "tiny", "spec.yaml", "study.journal")
+    assert names_in(tmp_path) == []
+    (tmp_path / "runs").mkdir()
+    refuse(tmp_path / "runs" / "tiny", "spec.yaml")
+    assert names_in(tmp_path) == ["runs"]
+
+
+def test_a_folder_above_that_another_launch_uses_by_now_stays(tmp_path: Path) -> None:
+    refuse(tmp_path / "runs" / "tiny", "spec.yaml", "../other/spec.yaml")
+    assert names_in(tmp_path / "runs") == ["other"]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_folder_with_trials_stays_whatever_a_launch_raises(tmp_path: Path, is_new: bool) -> None:
+    run_dir = tmp_path / "run"
+    if not is_new:
+        refuse(run_dir, "trials/00000")
+    refuse(run_dir, "spec.yaml", "study.journal", "trials/00000")
+    assert names_in(run_dir) == ["lock", "spec.yaml", "study.journal", "trials"]
+    with open_folder(run_dir):  # nobody holds it
+        assert names_in(run_dir / "trials") == ["00000"]
+
+
+def test_a_folder_that_was_there_stays_also_before_its_first_trial(tmp_path: Path) -> None:
+    refuse(tmp_path, "spec.yaml", "study.journal")
+    assert names_in(tmp_path) == ["lock", "spec.yaml", "study.journal"]
+
+
+def test_a_fault_of_ours_leaves_everything_to_look_at(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        launch(tmp_path / "run", RuntimeError(), "spec.yaml")
+    assert names_in(tmp_path / "run") == ["lock", "spec.yaml"]

@@ -79,6 +79,7 @@ class Engine(ABC):
 
     def __init__(self, order: WorkerStart, slots: list[Slot]) -> None:
         self.order, self.slots = order, slots
+        self._grace_s = GRACE_S
 
     def start(self) -> None:
         """Starts all workers."""
@@ -103,7 +104,14 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Asks all workers to give back their trials and end; kills what has not after a few seconds."""
+        """Asks all workers to give back their trials and end; kills what has not after a few seconds, or at once when
+        this was cut short before, as by a second Ctrl-C.
+        """
+
+    def _take_grace_s(self) -> float:
+        """Seconds for workers to end in: none the second time."""
+        grace_s, self._grace_s = self._grace_s, 0.0
+        return grace_s
 
     def close(self) -> None:
         """Stops what still runs, and gives back what the engine itself had started or opened."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import IO
 
-from sweeps.engines.engine import GRACE_S, Death, Engine, WorkerStart, how_ended, last_line
+from sweeps.engines.engine import Death, Engine, WorkerStart, how_ended, last_line
 from sweeps.engines.slots import Slot, visible
 
 
@@ -60,10 +60,10 @@ class LocalEngine(Engine):
         return died
 
     def stop(self) -> None:
-        """Asks all workers to give back their trials and end; kills what has not after a few seconds."""
+        """See `Engine`."""
         for worker in self.workers.values():
             _close(worker)
-        deadline = monotonic() + GRACE_S
+        deadline = monotonic() + self._take_grace_s()
         for worker in self.workers.values():
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(max(0.0, deadline - monotonic()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_dl.errors import ConfigError
-from sweeps.engines.engine import GRACE_S, Death, Engine, WorkerStart, how_ended, last_line
+from sweeps.engines.engine import Death, Engine, WorkerStart, how_ended, last_line
 from sweeps.engines.ray_actor import Errand, WorkerActor
 from sweeps.engines.ray_cluster import ENVIRONMENT, QUIET, LocalCluster
 from sweeps.engines.slots import Slot, check_devices, cpu_cores, fitting
@@ -151,14 +151,14 @@ class RayEngine(Engine):
         return bool(self._ray.wait([reference], timeout=0)[0])
 
     def stop(self) -> None:
-        """Asks all workers to give back their trials and end; kills what has not after a few seconds."""
+        """See `Engine`."""
         self._greet()
-        waiting = self.pending
+        waiting, grace_s = self.pending, self._take_grace_s()
         asked = [placed for number, placed in self.workers.items() if number not in waiting]
         for placed in asked:
             placed.actor.stop.remote()
         if asked:
-            self._ray.wait([placed.ended for placed in asked], num_returns=len(asked), timeout=GRACE_S)
+            self._ray.wait([placed.ended for placed in asked], num_returns=len(asked), timeout=grace_s)
         for placed in self.workers.values():
             self._ray.kill(placed.actor)
         self.workers.clear()
