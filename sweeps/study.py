@@ -134,7 +134,8 @@ class SharedStudy(Board):
             trial_id = waiting._trial_id
             for name, value in attrs.items():
                 self._storage.set_trial_user_attr(trial_id, name, value)
-            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            if not self._storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                return None  # another's, as this process hung and a database took the lock from it
         trial = self._storage.get_trial(trial_id)
         more = {"run": trial.user_attrs.get("run"), "seed_number": trial.user_attrs.get("seed_number", 0)}
         return Claim(trial.number, trial_id, trial.user_attrs["attempt"], {}, config_id=configuration(trial), **more)

@@ -22,7 +22,7 @@ from sweeps.spec_file import parse_spec
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()
-INSTALLS = ("python3 -m venv", ".venv/bin/pip", "source ", ".venv/bin/python -m pytest")
+INSTALLS = ("python3 -m venv", ".venv/bin/pip", "source ", ".venv/bin/python -m pytest", "python -m pytest")
 
 
 def commands() -> list[str]:

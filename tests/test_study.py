@@ -506,3 +506,14 @@ def test_who_dies_while_values_are_drawn_is_not_held_against_the_trial(
     assert claim is not None
     assert (claim.number, claim.attempt) == (0, MOST_DEATHS + 2)
     assert "deaths" not in study.trials()[0].user_attrs
+
+
+def test_a_trial_that_runs_already_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1))
+    claim = study.claim(0)
+    assert claim is not None
+    study.release(claim)
+    with monkeypatch.context() as patch:  # as a database does that has given the lock to another
+        patch.setattr(study._storage, "set_trial_state_values", lambda *_: False)
+        assert study.claim(0) is None
+    assert study.claim(0) is not None
