@@ -6,6 +6,7 @@ import gzip
 import os
 import random
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,12 @@ def train() -> Callable[..., tuple[Any, Any]]:
         return run, run.close()
 
     return run_config
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """Another process of this machine."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from sweeps import owners
+from sweeps.owners import Owner
 
 PROGRAM = """
 import json, os, sys, threading, time
@@ -81,3 +85,8 @@ def kill(pid: int) -> None:
     """kill -9."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def identity_of(process: subprocess.Popen[Any]) -> Owner:
+    """What a process would say of itself."""
+    return {"machine": owners.machine(), "pid": process.pid, "started": owners._started(process.pid)}

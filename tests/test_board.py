@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from stand_in_workers import identity_of
 from sweep_specs import resolved_spec
 
-from sweeps import owners
 from sweeps.database import Database
-from sweeps.owners import Owner, machine
+from sweeps.owners import Owner
 from sweeps.study import SharedStudy
 
 ELSEWHERE: Owner = {"machine": "another", "pid": 1, "started": "1"}
@@ -33,15 +32,6 @@ class FakeDatabase:
 
 
 @pytest.fixture
-def other() -> Iterator[subprocess.Popen[bytes]]:
-    """Another process of this machine."""
-    process = subprocess.Popen(["sleep", "600"])
-    yield process
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture
 def study(tmp_path: Path) -> SharedStudy:
     return SharedStudy(tmp_path, resolved_spec(tmp_path), create=True)
 
@@ -57,10 +47,6 @@ def take_as(owner: Owner, study: SharedStudy) -> bool:
     with pytest.MonkeyPatch.context() as other:
         other.setattr("sweeps.board.identity", lambda: owner)
         return study.take_evaluation(3)
-
-
-def identity_of(process: subprocess.Popen[bytes]) -> Owner:
-    return {"machine": machine(), "pid": process.pid, "started": owners._started(process.pid)}
 
 
 def test_on_a_database_an_owner_elsewhere_has_ten_minutes_by_its_clock(study: SharedStudy) -> None:

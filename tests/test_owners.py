@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from stand_in_workers import identity_of
 
 from sweeps import owners
 from sweeps.owners import Owner, identity, is_alive, is_here, machine
@@ -22,18 +21,6 @@ from sweeps.owners import identity
 print(json.dumps(identity()), flush=True)
 sys.stdin.read()
 """
-
-
-def identity_of(process: subprocess.Popen[Any]) -> Owner:
-    return {"machine": machine(), "pid": process.pid, "started": owners._started(process.pid)}
-
-
-@pytest.fixture
-def other() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "600"])
-    yield process
-    process.kill()
-    process.wait()
 
 
 def test_a_process_says_of_itself_what_others_see() -> None:
