@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_dl.cli import LitCLI
 from lit_dl.config import Config, as_json, load_yaml, normal, normal_key, split_classes, unknown_key
@@ -82,6 +85,13 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOT_THE_USERS_TO_MEND:
         warnings.filterwarnings("ignore", message=message)
+
+
+def leave_job() -> None:
+    """Makes this process a training of its own to Lightning, which takes the tasks of a Slurm job for those of one."""
+    for name in ("SLURM_NTASKS", "SLURM_PROCID"):
+        os.environ.pop(name, None)
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # read when it was imported; all others track nothing
 
 
 def main() -> None:

@@ -56,10 +56,10 @@ def check_in_child(spec: SweepSpec) -> Checked:
 
 
 def _begin(launcher: int) -> None:
-    from lit_dl.command import quieten
+    from lit_dl.command import leave_job, quieten
 
     quieten()
-    os.environ.pop("SLURM_NTASKS", None)  # as workers do
+    leave_job()
     threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -11,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lit_dl.callbacks.epoch_table import Row
 from lit_dl.cli import build_run
-from lit_dl.command import quieten
+from lit_dl.command import leave_job, quieten
 from lit_dl.config import load_yaml
 from lit_dl.errors import StorageError
 from sweeps.results import trial_dir
@@ -48,7 +47,7 @@ def replay_trial(run_dir: Path, number: int) -> int:
     if not before:
         raise StorageError(f"{folder / 'metrics.csv'}: must hold the metrics of an epoch; it holds none")
     quieten()
-    os.environ.pop("SLURM_NTASKS", None)  # as workers do
+    leave_job()
     run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopAfter(len(before))])
     run.fit()
     differences = _differences(before, run.table.rows)

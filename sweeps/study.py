@@ -7,7 +7,7 @@ finds its attempt stale, and its result is refused. All methods wait for a stora
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import replace
@@ -106,7 +106,7 @@ class SharedStudy(Board):
             if claim is not None and self._in_turn:
                 claim = self._settle(claim, self._draw(claim))
         if claim is not None and not self._in_turn:
-            with Lease(partial(self.renew, claim) if self.database else None, self.patience.stop.is_set):
+            with self.lease(claim, self.patience.stop.is_set):
                 draft = self._draw(claim)
             with self._lock():
                 claim = self._settle(claim, draft)
@@ -194,7 +194,7 @@ class SharedStudy(Board):
             return None
         if epoch not in trial.intermediate_values:
             self._storage.set_trial_intermediate_value(claim.trial_id, epoch, value)
-            trial = copy(trial)
+            trial = copy(trial)  # which may be the journal's own
             trial.intermediate_values = {**trial.intermediate_values, epoch: value}
         return "pruned" if self._study.pruner.prune(self._study, trial) else None
 
@@ -219,11 +219,8 @@ class SharedStudy(Board):
     def release(self, claim: Claim) -> None:
         """Gives back a trial that was interrupted: it waits, under its number, for the next claim."""
         with self._lock():
-            self._put_back(claim)
-
-    def _put_back(self, claim: Claim) -> None:
-        if self._is_current(claim):
-            self._storage.set_trial_state_values(claim.trial_id, TrialState.WAITING)
+            if self._is_current(claim):
+                self._storage.set_trial_state_values(claim.trial_id, TrialState.WAITING)
 
     @patient
     def lose(self, claim: Claim, how: str) -> None:
@@ -268,6 +265,10 @@ class SharedStudy(Board):
         self._storage.set_trial_user_attr(trial._trial_id, "result", row)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return False
+
+    def lease(self, claim: Claim, stopped: Callable[[], bool]) -> Lease:
+        """This process's hold on a trial; see `Lease`."""
+        return Lease(partial(self.renew, claim) if self.database else None, stopped)
 
     @patient
     def renew(self, claim: Claim) -> bool:

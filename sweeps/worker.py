@@ -15,10 +15,9 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from lit_dl.cli import build_run
-from lit_dl.command import quieten
+from lit_dl.command import leave_job, quieten
 from lit_dl.config import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import patiently
@@ -26,7 +25,6 @@ from lit_dl.tracking import Mode, settle
 from sweeps.claims import RESULT, Claim
 from sweeps.group import GroupDied
 from sweeps.keeping import Keeper
-from sweeps.leases import Lease
 from sweeps.patience import Patience, outage
 from sweeps.pruning import StopSwitch, TrialInterrupted
 from sweeps.results import ranking, rows_of, trial_dir
@@ -88,7 +86,7 @@ def _check_gpus(spec: SweepSpec) -> None:
 
 def _run(spec: SweepSpec, study: SharedStudy, claim: Claim, desk: Desk, keeper: Keeper, waiting_s: float) -> None:
     folder = trial_dir(desk.run_dir, claim.number)
-    lease = Lease((lambda: study.renew(claim)) if study.database else None, desk.stop.is_set)
+    lease = study.lease(claim, desk.stop.is_set)
     limit = watchdog(spec.trial_timeout_s, folder, desk.study_uid, claim, desk.slot, lease)
     try:
         with _output_to(folder / "log.txt"), lease, limit:
@@ -181,13 +179,6 @@ def _stop_with_launcher(stop: threading.Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _leave_job() -> None:
-    """Makes this process a training of its own to Lightning, which takes the tasks of a Slurm job for those of one."""
-    for name in ("SLURM_NTASKS", "SLURM_PROCID"):
-        os.environ.pop(name, None)
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # read when it was imported; all others track nothing
-
-
 def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, with_launcher: bool) -> int:
     """Runs a worker in this process.
 
@@ -203,7 +194,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
         with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
     """
     quieten()
-    _leave_job()
+    leave_job()
     stop = threading.Event()
     signalled = threading.Event()
 

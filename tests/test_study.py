@@ -513,7 +513,8 @@ def test_a_trial_that_runs_already_is_not_taken(tmp_path: Path, monkeypatch: pyt
     claim = study.claim(0)
     assert claim is not None
     study.release(claim)
-    with monkeypatch.context() as patch:  # as a database does that has given the lock to another
-        patch.setattr(study._storage, "set_trial_state_values", lambda *_: False)
+    take = study._storage.set_trial_state_values
+    with monkeypatch.context() as patch:  # as a database does that has given the lock to another, who took the trial
+        patch.setattr(study._storage, "set_trial_state_values", lambda *given: take(*given) and False)
         assert study.claim(0) is None
     assert study.claim(0) is not None
