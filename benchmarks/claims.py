@@ -34,11 +34,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from pairs import circumstances
 
-from sweeps.claims import Verdict
-from sweeps.samplers import build_sampler, suggest_one
-from sweeps.spec import SweepSpec
-from sweeps.spec_file import parse_spec
-from sweeps.study import SharedStudy
+from sweeps.spec.parse_spec import parse_spec
+from sweeps.spec.spec import SweepSpec
+from sweeps.study.records import TrialOutcome
+from sweeps.study.sampling import build_sampler, suggest_one
+from sweeps.study.study import SharedStudy
 
 EPOCHS = (1, 2, 3)
 WINDOW = 50
@@ -104,7 +104,7 @@ def ours(run_dir: Path, spec: SweepSpec, url: str | None) -> Iterator[tuple[int,
         with reports():
             for epoch in EPOCHS:
                 study.report(claim, epoch, loss(claim.values, epoch))
-        verdict = Verdict(TrialState.COMPLETE, [loss(claim.values, EPOCHS[-1])], None, {"outcome": "completed"})
+        verdict = TrialOutcome(TrialState.COMPLETE, [loss(claim.values, EPOCHS[-1])], None, {"outcome": "completed"})
         with own():
             study.finish(claim, verdict)
         yield claim.number, own, reports
@@ -161,7 +161,7 @@ def measure(way: Callable[..., Iterator[Any]], sampler: str, args: argparse.Name
         else:
             optuna.create_study(study_name=spec.name, storage=bare_storage(run_dir, args.storage))
         with multiprocessing.get_context("spawn").Pool(2) as pool:
-            given = [(way, run_dir, spec, args.storage, args.profile and place == 0) for place in range(2)]
+            given = [(way, run_dir, spec, args.storage, args.profile and location == 0) for location in range(2)]
             return pool.starmap(work, given)
 
 

@@ -22,10 +22,10 @@ from unittest.mock import patch
 import torch
 from pairs import circumstances, paired, ratio, spread
 
+from lit_dl.callbacks.layer_activity import LayerActivity
 from lit_dl.callbacks.layer_health import LayerHealth
-from lit_dl.cli import build_run
-from lit_dl.layer_activity import LayerActivity
-from lit_dl.run_result import Place
+from lit_dl.cli.lit_cli import build_run
+from lit_dl.run.run_result import RunLocation
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "784-300-100-10": {"width": [300, 100]},
@@ -53,7 +53,7 @@ def train(network: dict[str, Any], epochs: int, diagnostics: bool) -> None:
         "diagnostics": diagnostics,
     }
     with tempfile.TemporaryDirectory() as folder:
-        run = build_run(config, Place(Path(folder), "benchmark", wandb="offline"))
+        run = build_run(config, RunLocation(Path(folder), "benchmark", wandb="offline"))
         run.open()
         run.fit()
         run.close()

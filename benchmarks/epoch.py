@@ -23,10 +23,10 @@ from pairs import circumstances, paired, ratio, spread
 from torch import Tensor
 
 from lit_dl import Classifier
-from lit_dl.cli import build_run
+from lit_dl.cli.lit_cli import build_run
 from lit_dl.data.idx import ASSETS, read_digits
-from lit_dl.optimizers import OptimizerConfig, build_optimizer
-from lit_dl.run_result import Place
+from lit_dl.optim.optimizers import OptimizerConfig, build_optimizer
+from lit_dl.run.run_result import RunLocation
 
 EPOCHS = 2
 WIDTH = [300, 100]
@@ -45,7 +45,7 @@ def stack(optimizer: str, steps_per_execution: int) -> None:
         "threads": 1,
     }
     with tempfile.TemporaryDirectory() as folder:
-        run = build_run(config, Place(Path(folder), "benchmark", wandb="offline"))
+        run = build_run(config, RunLocation(Path(folder), "benchmark", wandb="offline"))
         run.open()
         run.fit()
         run.close()

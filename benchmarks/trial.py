@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from pairs import circumstances, spread
 
-from sweeps.check import check_spec
-from sweeps.spec_file import parse_spec
-from sweeps.study import SharedStudy
-from sweeps.trial import Desk
-from sweeps.worker import work
+from sweeps.spec.parse_spec import parse_spec
+from sweeps.spec.preflight import check_spec
+from sweeps.study.study import SharedStudy
+from sweeps.worker.loop import work
+from sweeps.worker.run_trial import WorkerContext
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         spec = check_spec(parse_spec(given, run_dir, "benchmark")).spec
         (run_dir / "spec.yaml").write_text(spec.dump())
         study = SharedStudy(run_dir, spec, create=True)
-        work(run_dir, None, Desk(run_dir, 0, 1, "offline", threading.Event()))
+        work(run_dir, None, WorkerContext(run_dir, 0, 1, "offline", threading.Event()))
         trials = study.trials()
     starts = [trial.datetime_start.timestamp() for trial in trials if trial.datetime_start]
     gaps = [after - before for before, after in pairwise(starts[1:])]

@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_dl.classifier import Classifier
     from lit_dl.data.in_memory import InMemoryDataModule
     from lit_dl.data.mnist import MNISTDataModule
     from lit_dl.data.toy import LinearRegressionDataModule, LogicGateDataModule
-    from lit_dl.network import NetworkConfig
-    from lit_dl.optimizers import OptimizerConfig
-    from lit_dl.regressor import Regressor
-    from lit_dl.regularizers import RegularizationConfig
-    from lit_dl.schedules import ScheduleConfig
+    from lit_dl.modules.classifier import Classifier
+    from lit_dl.modules.regressor import Regressor
+    from lit_dl.nn.network import NetworkConfig
+    from lit_dl.nn.regularizers import RegularizationConfig
+    from lit_dl.optim.optimizers import OptimizerConfig
+    from lit_dl.optim.schedules import ScheduleConfig
 
 __all__ = [
     "Classifier",
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Classifier": "lit_dl.classifier",
+    "Classifier": "lit_dl.modules.classifier",
     "InMemoryDataModule": "lit_dl.data.in_memory",
     "LinearRegressionDataModule": "lit_dl.data.toy",
     "LogicGateDataModule": "lit_dl.data.toy",
     "MNISTDataModule": "lit_dl.data.mnist",
-    "NetworkConfig": "lit_dl.network",
-    "OptimizerConfig": "lit_dl.optimizers",
-    "RegularizationConfig": "lit_dl.regularizers",
-    "Regressor": "lit_dl.regressor",
-    "ScheduleConfig": "lit_dl.schedules",
+    "NetworkConfig": "lit_dl.nn.network",
+    "OptimizerConfig": "lit_dl.optim.optimizers",
+    "RegularizationConfig": "lit_dl.nn.regularizers",
+    "Regressor": "lit_dl.modules.regressor",
+    "ScheduleConfig": "lit_dl.optim.schedules",
 }
 
 

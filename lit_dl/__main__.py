@@ -1,3 +1,3 @@
-from lit_dl.command import main
+from lit_dl.cli.command import main
 
 main()

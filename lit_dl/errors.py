@@ -68,7 +68,7 @@ def never_logged(key: str, metric: str, logged: Iterable[str]) -> ConfigError:
 
 
 @contextmanager
-def under(prefix: str) -> Iterator[None]:
+def key_prefix(prefix: str) -> Iterator[None]:
     """Puts `prefix.` before the key of a ConfigError raised inside."""
     try:
         yield

@@ -27,7 +27,7 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = False) -> None:
     """As `write_text`, for bytes."""
     if durable:
-        patiently(path, lambda: _write(path, content, synced=True))
+        retry_on_full_disk(path, lambda: _write(path, content, synced=True))
     else:
         _write(path, content, synced=False)
 
@@ -46,7 +46,7 @@ def _write(path: Path, content: bytes | memoryview, synced: bool) -> None:
         raise
 
 
-def patiently(path: Path, write: Callable[[], None]) -> None:
+def retry_on_full_disk(path: Path, write: Callable[[], None]) -> None:
     """Writes; when the disk is full, says so, and tries again until there is space.
 
     Args:

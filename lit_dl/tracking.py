@@ -20,7 +20,7 @@ Mode = Literal["auto", "offline", "online", "disabled"]
 _log = logging.getLogger(__name__)
 
 
-def settle(mode: Mode) -> Mode:
+def resolve_wandb_mode(mode: Mode) -> Mode:
     """What `auto` means here and now: online when a key is configured and the server answers, offline otherwise.
 
     Raises:
@@ -102,7 +102,7 @@ class Tracker:
     """One W&B run, for one run of ours.
 
     Args:
-        mode: `online`, `offline` or `disabled`; see `settle` for `auto`.
+        mode: `online`, `offline` or `disabled`; see `resolve_wandb_mode` for `auto`.
         folder: Where W&B keeps its files, in a folder `wandb`.
         project: W&B project.
         name: Display name.
@@ -137,7 +137,7 @@ class Tracker:
             disable_git=True,
             x_transaction_log_flush_interval=0.2,  # the default of 15 s leaves a killed run empty
         )
-        settled = settle(mode)
+        settled = resolve_wandb_mode(mode)
         if settled == "offline":  # W&B would tell its server how it is used all the same
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._folder = folder

@@ -16,17 +16,17 @@ _WANDB = ("auto", "offline", "online", "disabled")
 
 def _storage(args: argparse.Namespace) -> str | None:
     """The storage's URL; from the environment, where no command line shows its password."""
-    from sweeps.storage import STORAGE_VARIABLE
+    from sweeps.study.storage import STORAGE_VARIABLE
 
     return args.storage if args.storage is not None else os.environ.get(STORAGE_VARIABLE)
 
 
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
-    from lit_dl.config import parse_yaml
-    from sweeps.launch import Launch, check_workers
+    from lit_dl.config.keys import parse_yaml
+    from sweeps.launch import LaunchOptions, check_workers
     from sweeps.launch import launch as run
-    from sweeps.spec_file import load_spec, parse_duration
+    from sweeps.spec.parse_spec import load_spec, parse_duration
 
     settings = {}
     for setting in args.set:
@@ -47,13 +47,13 @@ def launch(args: argparse.Namespace) -> int:
     )
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
     url = _storage(args)
-    return run(spec, Launch(run_dir, url, args.wandb, args.engine), args.dry_run)
+    return run(spec, LaunchOptions(run_dir, url, args.wandb, args.engine), args.dry_run)
 
 
 def worker(args: argparse.Namespace) -> int:
     """Run trials of a sweep in this process, beside those that `launch` starts, on this or any machine."""
     from sweeps.run_folder import join_folder
-    from sweeps.worker import main as work
+    from sweeps.worker.loop import main as work
 
     url = _storage(args)
     run_dir = Path(args.run_dir) if args.run_dir else None
@@ -63,8 +63,8 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.owners import is_alive
     from sweeps.results import counted, read_status
+    from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
     if found["state"] == "running" and not is_alive(found["launcher"]):
@@ -90,7 +90,7 @@ def status(args: argparse.Namespace) -> int:
 def best(args: argparse.Namespace) -> int:
     """Show the best configuration, its checkpoint and its config."""
     from sweeps.results import ranking, read_results, read_status
-    from sweeps.spec import Objective
+    from sweeps.spec.spec import Objective
 
     run_dir = Path(args.run_dir)
     objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
@@ -120,9 +120,9 @@ def best(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write report.html: ranking, history, curves, importances; and print published figures and claims beside ours."""
     from sweeps.live import open_console
-    from sweeps.report.contents import read_sweep
-    from sweeps.report.html import write_report
-    from sweeps.report.published_tables import print_compared
+    from sweeps.report.comparison_tables import print_compared
+    from sweeps.report.page import write_report
+    from sweeps.report.sweep_data import read_sweep
 
     path = write_report(Path(args.run_dir), Path(args.output) if args.output else None)
     print_compared(read_sweep(Path(args.run_dir)), open_console())

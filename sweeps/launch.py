@@ -11,21 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from lit_dl.config import get_key
+from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
-from lit_dl.tracking import Mode, settle
-from sweeps.check import Checked, check_in_child
-from sweeps.engines.engine import Engine, WorkerStart
+from lit_dl.tracking import Mode, resolve_wandb_mode
+from sweeps.engines.engine import Engine, WorkerCommand
 from sweeps.engines.local import LocalEngine
 from sweeps.engines.slots import place_slots, processes_of
 from sweeps.live import LiveView
-from sweeps.patience import Patience, is_full, outage
 from sweeps.run_folder import check_folder, check_same, open_folder
-from sweeps.samplers import exhausted_at, rehearse
-from sweeps.spec import SweepSpec
+from sweeps.spec.preflight import Checked, check_in_child
+from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, about
-from sweeps.study import SharedStudy
+from sweeps.study.retry import OutageRetry, is_disk_full, transient_reason
+from sweeps.study.sampling import dry_run_sampler, grid_size
+from sweeps.study.study import SharedStudy
 
 _POLL_S = 0.5
 _MOST_OF_THE_TIME = 0.05  # that the launcher spends on status and results: thousands of trials take a while to write
@@ -34,7 +34,7 @@ _EVALUATED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchOptions:
     """What was asked for on the command line beside the spec.
 
     Args:
@@ -50,7 +50,7 @@ class Launch:
     engine: str = "local"
 
 
-def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
+def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> int:
     """Runs a sweep to its end.
 
     Returns:
@@ -60,23 +60,23 @@ def launch(spec: SweepSpec, order: Launch, dry_run: bool = False) -> int:
         LitError: Bad input; nothing was started and no folder made.
     """
     begun = monotonic()
-    check_folder(order.run_dir)
-    _settled(order, spec)
+    check_folder(options.run_dir)
+    _settled(options, spec)
     checked = check_in_child(spec)
-    check_same(order.run_dir, checked.spec)
-    exhausted_at(checked.spec)
-    rehearse(checked.spec)
-    if order.engine == "local":
+    check_same(options.run_dir, checked.spec)
+    grid_size(checked.spec)
+    dry_run_sampler(checked.spec)
+    if options.engine == "local":
         place_slots(spec.workers, spec.slot, checked.gpus, processes_of(checked.spec))
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     if dry_run:
         return 0
-    with open_folder(order.run_dir):
-        write_text(order.run_dir / "spec.yaml", checked.spec.dump())
-        study = SharedStudy(order.run_dir, checked.spec, order.url, create=True)
-        study.wandb = _settled(order, checked.spec)
-        with _engine(checked, order) as engine:
-            return Sweep(checked, order, study, engine).run()
+    with open_folder(options.run_dir):
+        write_text(options.run_dir / "spec.yaml", checked.spec.dump())
+        study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
+        study.wandb = _settled(options, checked.spec)
+        with _engine(checked, options) as engine:
+            return SweepSupervisor(checked, options, study, engine).run()
 
 
 def _summary(checked: Checked) -> str:
@@ -85,20 +85,20 @@ def _summary(checked: Checked) -> str:
     return f"{spec.n_trials} trials, {len(spec.space)} parameters, {len(spec.runs)} named runs{logged}"
 
 
-def _settled(order: Launch, spec: SweepSpec) -> Mode:
+def _settled(options: LaunchOptions, spec: SweepSpec) -> Mode:
     """Online, offline or disabled: asked once, for all trials."""
     try:
         said = spec.tracking.get("wandb") or get_key(spec.base, "tracking.wandb")
-        return settle(order.wandb or said or "auto")
+        return resolve_wandb_mode(options.wandb or said or "auto")
     except ConfigError as error:
-        raise ConfigError("--wandb" if order.wandb else error.key, error.problem) from None
+        raise ConfigError("--wandb" if options.wandb else error.key, error.problem) from None
 
 
-def _engine(checked: Checked, order: Launch) -> Engine:
+def _engine(checked: Checked, options: LaunchOptions) -> Engine:
     spec = checked.spec
-    start = WorkerStart(order.run_dir, spec.name, order.url, _settled(order, spec))
+    start = WorkerCommand(options.run_dir, spec.name, options.url, _settled(options, spec))
     processes = processes_of(spec)
-    if order.engine == "ray":
+    if options.engine == "ray":
         from sweeps.engines.ray import RayEngine
 
         on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
@@ -108,22 +108,22 @@ def _engine(checked: Checked, order: Launch) -> Engine:
     return LocalEngine(start, place_slots(spec.workers, spec.slot, checked.gpus, processes))
 
 
-class Sweep:
+class SweepSupervisor:
     """A sweep that is ready to run: its study, its workers, and what is shown of them.
 
     Args:
         checked: The resolved spec and the devices.
-        order: Where and how.
+        options: Where and how.
         study: The study, open.
         engine: What runs workers.
     """
 
-    def __init__(self, checked: Checked, order: Launch, study: SharedStudy, engine: Engine) -> None:
-        self.spec, self.order, self.study, self.engine = checked.spec, order, study, engine
+    def __init__(self, checked: Checked, options: LaunchOptions, study: SharedStudy, engine: Engine) -> None:
+        self.spec, self.options, self.study, self.engine = checked.spec, options, study, engine
         self.stopping: str | None = None
         self.stop = threading.Event()
-        told = about(order.url, engine.order.wandb, len(engine.slots), order.engine)
-        self.progress = Progress(checked.spec, study, order.run_dir, told)
+        told = about(options.url, engine.command.wandb, len(engine.slots), options.engine)
+        self.progress = Progress(checked.spec, study, options.run_dir, told)
         self._published = self._deaths = 0.0
         self._mark = (-1, -1)
         self._over_since: float | None = None
@@ -132,7 +132,7 @@ class Sweep:
     def run(self) -> int:
         """Starts the workers and stays until they are done, or told to stop."""
         with LiveView(self.spec) as view, self._signals():
-            self.study.patience = Patience(self.stop, view.say)
+            self.study.patience = OutageRetry(self.stop, view.say)
             for number in self.study.reclaim(elsewhere=True):
                 view.say(f"trial {number}: its worker died; it waits to run again")
             if not self.study.is_finished() or self.spec.evaluate_test == "best":
@@ -143,12 +143,12 @@ class Sweep:
                     self._step(view)
                 state = self._end(view)
             except Exception as error:
-                if outage(error) is None or self.stopping is None:
+                if transient_reason(error) is None or self.stopping is None:
                     raise
                 self.engine.stop()
                 view.say("the study's storage is away: what ran is given back at the next launch")
                 state = self.stopping
-        view.end(self.progress.status(state), self.progress.rows, self.order.run_dir)
+        view.end(self.progress.status(state), self.progress.rows, self.options.run_dir)
         return self._exit_status(state)
 
     def _goes_on(self) -> bool:
@@ -190,14 +190,14 @@ class Sweep:
         try:
             view.update(self.progress.publish(state), self.progress.rows)
         except OSError as error:
-            if not is_full(error):
+            if not is_disk_full(error):
                 raise
             if not self._is_full:
-                view.say(f"{self.order.run_dir}: no space left on the device; the sweep waits for space")
+                view.say(f"{self.options.run_dir}: no space left on the device; the sweep waits for space")
             self._is_full = True
         else:
             if self._is_full:
-                view.say(f"{self.order.run_dir}: there is space again; going on")
+                view.say(f"{self.options.run_dir}: there is space again; going on")
             self._is_full = False
         self._published = monotonic()
 

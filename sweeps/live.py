@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.report.contents import read_sweep
-from sweeps.report.published_tables import print_compared
+from sweeps.report.comparison_tables import print_compared
+from sweeps.report.sweep_data import read_sweep
 from sweeps.results import Row, counted, ranking
-from sweeps.spec import SweepSpec
+from sweeps.spec.spec import SweepSpec
 
 _MOST_ROWS = 12
 _STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}

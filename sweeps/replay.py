@@ -9,12 +9,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from lit_dl.callbacks.epoch_table import Row
-from lit_dl.cli import build_run
-from lit_dl.command import leave_job, quieten
-from lit_dl.config import load_yaml
+from lit_dl.cli.command import ignore_slurm, silence_lightning
+from lit_dl.cli.lit_cli import build_run
+from lit_dl.config.keys import load_yaml
 from lit_dl.errors import StorageError
 from sweeps.results import trial_dir
-from sweeps.trial import on_one_device
+from sweeps.worker.run_trial import on_one_device
 
 
 class StopAfter(Checkpoint):
@@ -46,8 +46,8 @@ def replay_trial(run_dir: Path, number: int) -> int:
     before = _rows(folder / "metrics.csv")
     if not before:
         raise StorageError(f"{folder / 'metrics.csv'}: must hold the metrics of an epoch; it holds none")
-    quieten()
-    leave_job()
+    silence_lightning()
+    ignore_slurm()
     run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopAfter(len(before))])
     run.fit()
     differences = _differences(before, run.table.rows)

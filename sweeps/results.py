@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import StorageError
 from lit_dl.files import write_text
-from sweeps.configurations import configuration
-from sweeps.spec import Objective, SweepSpec
+from sweeps.spec.spec import Objective, SweepSpec
+from sweeps.study.configurations import configuration
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -127,7 +127,7 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
         if row["state"] == "COMPLETE":
             groups.setdefault(str(row["config_id"]), []).append(row)
     points = {config_id: _point(members, objectives) for config_id, members in groups.items()}
-    unbeaten = _unbeaten(points.values()) if len(objectives) > 1 else set()
+    pareto = _pareto_front(points.values()) if len(objectives) > 1 else set()
     sign = _signs(objectives)[0]
     entries = []
     for config_id, members in groups.items():
@@ -135,7 +135,7 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
         best = min(members, key=lambda row: sign * float(row["value"]))
         spread = stdev(values) if len(values) > 1 else None
         numbers = [row["number"] for row in members]
-        front = points[config_id] in unbeaten
+        front = points[config_id] in pareto
         more = {"mean": fmean(values), "deviation": spread, "n": len(values), "numbers": numbers, "front": front}
         entries.append({**best, **more})
     most = max((entry["n"] for entry in entries), default=0)
@@ -155,7 +155,7 @@ def _point(members: list[Row], objectives: list[Objective]) -> tuple[float, ...]
     return tuple(math.inf if math.isnan(mean) else sign * mean for sign, mean in signed)
 
 
-def _unbeaten(points: Iterable[tuple[float, ...]]) -> set[tuple[float, ...]]:
+def _pareto_front(points: Iterable[tuple[float, ...]]) -> set[tuple[float, ...]]:
     """Those that no other point beats in all; who beats a point comes before it in order, and is itself unbeaten or
     beaten by one that is.
     """

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from lit_dl.errors import LitError, StorageError
 from lit_dl.files import write_text
-from sweeps.locks import RunFolderLock
-from sweeps.spec import SweepSpec, check_continues
-from sweeps.spec_file import load_spec
-from sweeps.storage import JOURNAL, spec_text
+from sweeps.spec.parse_spec import load_spec
+from sweeps.spec.spec import SweepSpec, check_continues
+from sweeps.study.locks import RunFolderLock
+from sweeps.study.storage import JOURNAL, spec_text
 
 
 def check_folder(run_dir: Path) -> None:

@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial
 
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode
-from sweeps.claims import now
-from sweeps.owners import identity
 from sweeps.results import Row, ranking, rows_of, write_results
-from sweeps.spec import SweepSpec
-from sweeps.storage import without_password
-from sweeps.study import SharedStudy
+from sweeps.spec.spec import SweepSpec
+from sweeps.study.liveness import identity
+from sweeps.study.records import now
+from sweeps.study.storage import without_password
+from sweeps.study.study import SharedStudy
 
 
 class Progress:

@@ -90,7 +90,7 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def config(digits_dir: Path) -> Callable[..., Config]:
     """Makes a small run config; keyword arguments overlay it by dotted key, with `__` for a dot."""
-    from lit_dl.overlay import overlay
+    from lit_dl.config.overlay import overlay
 
     def make(**values: Any) -> Config:
         base = {
@@ -107,11 +107,11 @@ def config(digits_dir: Path) -> Callable[..., Config]:
 @pytest.fixture
 def train() -> Callable[..., tuple[Any, Any]]:
     """Runs a config, in `run_dir` or leaving no file; gives the run and its result."""
-    from lit_dl.cli import build_run
-    from lit_dl.run_result import Place
+    from lit_dl.cli.lit_cli import build_run
+    from lit_dl.run.run_result import RunLocation
 
     def run_config(config: Config, run_dir: Path | None = None, **options: Any) -> tuple[Any, Any]:
-        run = build_run(config, Place(run_dir, run_dir.name) if run_dir else None, **options)
+        run = build_run(config, RunLocation(run_dir, run_dir.name) if run_dir else None, **options)
         run.check()
         run.open()
         run.fit()

@@ -192,8 +192,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def resolved(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `spec.yaml` of the valid sweep holds."""
-    from sweeps.check import check_spec
-    from sweeps.spec_file import load_spec
+    from sweeps.spec.parse_spec import load_spec
+    from sweeps.spec.preflight import check_spec
 
     folder = tmp_path_factory.mktemp("resolved")
     (folder / "base.yaml").write_text(_base_text(data))
@@ -207,15 +207,15 @@ def world(data: Path, resolved: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     import torch
 
     import sweeps.launch
-    import sweeps.storage
-    from sweeps.check import check_spec
+    import sweeps.study.storage
     from sweeps.engines.local import LocalEngine
+    from sweeps.spec.preflight import check_spec
 
     def start(engine: LocalEngine) -> None:
         pytest.fail("a worker was started")
 
     monkeypatch.setattr(sweeps.launch, "check_in_child", check_spec)
-    monkeypatch.setattr(sweeps.storage, "_ANSWER_WITHIN_S", 5.0)
+    monkeypatch.setattr(sweeps.study.storage, "_ANSWER_WITHIN_S", 5.0)
     monkeypatch.setattr(LocalEngine, "start", start)
     monkeypatch.setattr(sys, "path", [*sys.path, str(data)])
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets these
@@ -299,7 +299,7 @@ def test_sweeps_refuses(command: Command, world: World, capsys: pytest.CaptureFi
 def test_lit_dl_refuses(
     command: Command, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lit_dl.command import main
+    from lit_dl.cli.command import main
 
     (world.folder / "given/typo.yaml").write_text("model: {network: {widht: 8}}\n")
     monkeypatch.setattr(sys, "argv", ["lit-dl", *shlex.split(command.argv)])

@@ -66,7 +66,7 @@ def test_a_run_loads_no_optuna_and_no_sweeps() -> None:
     assert not loaded & {"optuna", "sweeps", "wandb"}
 
 
-@pytest.mark.parametrize("modules", [("lit_dl", "lit_dl.errors", "lit_dl.config", "lit_dl.files")])
+@pytest.mark.parametrize("modules", [("lit_dl", "lit_dl.errors", "lit_dl.config.keys", "lit_dl.files")])
 def test_errors_and_config_load_no_torch(modules: tuple[str, ...]) -> None:
     assert not loaded_by(*modules) & {"torch", "lightning", "jsonargparse", "numpy", "optuna"}
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from paths import REPOSITORY
 from sweep_specs import tiny_spec
 
 from sweeps.results import read_results
-from sweeps.spec_file import parse_spec
+from sweeps.spec.parse_spec import parse_spec
 
-REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text()
 INSTALLS = ("python3 -m venv", ".venv/bin/pip", "source ", ".venv/bin/python -m pytest", "python -m pytest")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import REPOSITORY
 from postgresql import PASSWORD, Server, binaries
 from sweep_specs import tiny_data, write_spec
 
-REPOSITORY = Path(__file__).parent.parent
 SOURCES = sorted(path for package in ("lit_dl", "sweeps") for path in (REPOSITORY / package).rglob("*.py"))
 KEY = "local-" + "5ec4e7" * 6 + "beef"  # of the length that W&B wants
 VALUE = "v-4lue-of-the-env1ronment"

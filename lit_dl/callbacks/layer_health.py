@@ -17,10 +17,16 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lit_dl.callbacks.epoch_table import csv_text
+from lit_dl.callbacks.gradient_health import (
+    EXPLODING_ABOVE,
+    VANISHING_BELOW,
+    gradient_ratio,
+    gradient_verdict,
+    per_weight,
+)
+from lit_dl.callbacks.layer_activity import LayerActivity
 from lit_dl.files import write_text
-from lit_dl.gradient_health import EXPLODING_ABOVE, VANISHING_BELOW, gradient_ratio, gradient_verdict, per_weight
-from lit_dl.layer_activity import LayerActivity
-from lit_dl.stepping import LOGGED_ALIKE
+from lit_dl.modules.optimization import LOGGED_ALIKE
 
 RATIO = "gradient_ratio"
 FIGURES = ("gradient_norm", "update_ratio", "activation_mean", "activation_std", "dead", "saturated")

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from lit_dl.callbacks.epoch_table import csv_text
 from lit_dl.files import write_text
-from lit_dl.regressor import Regressor
+from lit_dl.modules.regressor import Regressor
 
 
 class PredictionTable(BasePredictionWriter):

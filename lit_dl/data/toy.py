@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from lit_dl.classifier import Classifier
 from lit_dl.data.batches import Batch
 from lit_dl.data.in_memory import InMemoryDataModule, check_validation, split
 from lit_dl.errors import ConfigError, unknown_name
+from lit_dl.modules.classifier import Classifier
 from lit_dl.randomness import generator
 
 Gate = Literal["and", "or", "nand", "nor", "xor", "xnor"]

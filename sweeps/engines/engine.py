@@ -13,13 +13,13 @@ from typing import Self
 
 from lit_dl.tracking import Mode
 from sweeps.engines.slots import Slot
-from sweeps.storage import STORAGE_VARIABLE
+from sweeps.study.storage import STORAGE_VARIABLE
 
 GRACE_S = 7.0  # a little more than a worker gives itself
 
 
 @dataclass(frozen=True)
-class WorkerStart:
+class WorkerCommand:
     """What all workers of a sweep are started with.
 
     Args:
@@ -47,7 +47,7 @@ class WorkerStart:
 
 
 @dataclass(frozen=True)
-class Death:
+class Crash:
     """A worker that ended before there was nothing left to do.
 
     Args:
@@ -68,7 +68,7 @@ class Engine(ABC):
     process.
 
     Args:
-        order: What workers are started with.
+        command: What workers are started with.
         slots: Where there is room for them.
 
     Attributes:
@@ -77,8 +77,8 @@ class Engine(ABC):
 
     workers: Collection[int]
 
-    def __init__(self, order: WorkerStart, slots: list[Slot]) -> None:
-        self.order, self.slots = order, slots
+    def __init__(self, command: WorkerCommand, slots: list[Slot]) -> None:
+        self.command, self.slots = command, slots
         self._grace_s = GRACE_S
 
     def start(self) -> None:
@@ -99,7 +99,7 @@ class Engine(ABC):
         """Slots of workers that have not begun, because there is no room for them yet."""
 
     @abstractmethod
-    def collect(self) -> list[Death]:
+    def collect(self) -> list[Crash]:
         """Forgets workers that have ended; returns those of them that died, with nothing of them left here."""
 
     @abstractmethod
@@ -119,7 +119,7 @@ class Engine(ABC):
 
     def log_of(self, slot: int) -> Path:
         """Where a worker prints what belongs to no trial."""
-        return self.order.run_dir / f"worker-{slot}.log"
+        return self.command.run_dir / f"worker-{slot}.log"
 
     def __enter__(self) -> Self:
         return self

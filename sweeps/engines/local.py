@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import IO
 
-from sweeps.engines.engine import Death, Engine, WorkerStart, how_ended, last_line
+from sweeps.engines.engine import Crash, Engine, WorkerCommand, how_ended, last_line
 from sweeps.engines.slots import Slot, visible
 
 
@@ -18,12 +18,12 @@ class LocalEngine(Engine):
     """Workers as child processes.
 
     Args:
-        order: What workers are started with.
+        command: What workers are started with.
         slots: Where to place them.
     """
 
-    def __init__(self, order: WorkerStart, slots: list[Slot]) -> None:
-        super().__init__(order, slots)
+    def __init__(self, command: WorkerCommand, slots: list[Slot]) -> None:
+        super().__init__(command, slots)
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
 
     def _start(self, slot: Slot) -> None:
@@ -32,11 +32,11 @@ class LocalEngine(Engine):
 
     def _spawn(self, slot: Slot, log: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, *self.order.program, str(self.order.run_dir), *self.order.options(slot)],
+            [sys.executable, *self.command.program, str(self.command.run_dir), *self.command.options(slot)],
             stdin=subprocess.PIPE,  # its end, by will or by our death, tells the worker to stop
             stdout=log,
             stderr=log,
-            env={**os.environ, **self.order.environment(slot), "CUDA_VISIBLE_DEVICES": visible(slot.gpus)},
+            env={**os.environ, **self.command.environment(slot), "CUDA_VISIBLE_DEVICES": visible(slot.gpus)},
             start_new_session=True,  # Ctrl-C reaches the launcher alone
         )
 
@@ -45,7 +45,7 @@ class LocalEngine(Engine):
         """None: a process begins at once."""
         return set()
 
-    def collect(self) -> list[Death]:
+    def collect(self) -> list[Crash]:
         """Forgets workers that have ended; returns those of them that died, with nothing of them left."""
         died = []
         for number, worker in list(self.workers.items()):
@@ -56,7 +56,7 @@ class LocalEngine(Engine):
             del self.workers[number]
             if worker.returncode != 0:
                 log = self.log_of(number)
-                died.append(Death(number, how_ended(worker.returncode), str(log), last_line(log)))
+                died.append(Crash(number, how_ended(worker.returncode), str(log), last_line(log)))
         return died
 
     def stop(self) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lit_dl.errors import ConfigError
-from sweeps.engines.engine import Death, Engine, WorkerStart, how_ended, last_line
+from sweeps.engines.engine import Crash, Engine, WorkerCommand, how_ended, last_line
 from sweeps.engines.ray_actor import Errand, WorkerActor
 from sweeps.engines.ray_cluster import ENVIRONMENT, QUIET, LocalCluster
 from sweeps.engines.slots import Slot, check_devices, cpu_cores, fitting
-from sweeps.spec import SlotSize
+from sweeps.spec.spec import SlotSize
 
 _PASSED_ON = ("WANDB_", "PYTHONPATH", "SWEEPS_")  # what workers on this machine would inherit and those elsewhere need
 _ANSWER_WITHIN_S = 5.0
@@ -38,7 +38,7 @@ class RayEngine(Engine):
     """Workers as actors, placed by Ray wherever there is room for a slot.
 
     Args:
-        order: What workers are started with.
+        command: What workers are started with.
         workers: At most so many; `None`: as many as the cluster has room for.
         size: Of a slot.
         gpus: GPUs of this machine that may be used, for a cluster that is started here; 0, as on a cluster where no
@@ -53,7 +53,7 @@ class RayEngine(Engine):
 
     def __init__(
         self,
-        order: WorkerStart,
+        command: WorkerCommand,
         workers: int | None,
         size: SlotSize,
         *,
@@ -68,12 +68,12 @@ class RayEngine(Engine):
         self._connect(address, gpus)
         try:
             nodes = [node for node in self._ray.nodes() if node["Alive"]]
-            _check_storage(order, nodes)
+            _check_storage(command, nodes)
             slots = _slots(workers, size, processes, _rooms(nodes, may_use_gpus))
         except BaseException:
             self._disconnect()
             raise
-        super().__init__(order, slots)
+        super().__init__(command, slots)
         self._resources = _resources(size, processes, bool(slots and slots[0].gpus))
         self.workers: dict[int, _Placed] = {}
 
@@ -100,11 +100,11 @@ class RayEngine(Engine):
         passed_on = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
         hidden = {} if slot.gpus else {"CUDA_VISIBLE_DEVICES": ""}  # Ray says which, but leaves all where none is asked
         return Errand(
-            study=self.order.study,
+            study=self.command.study,
             cwd=os.getcwd(),
-            program=self.order.program,
-            options=self.order.options(slot),
-            environment={**passed_on, **self.order.environment(slot), **hidden},
+            program=self.command.program,
+            options=self.command.options(slot),
+            environment={**passed_on, **self.command.environment(slot), **hidden},
         )
 
     @property
@@ -112,7 +112,7 @@ class RayEngine(Engine):
         """Slots of workers that wait for room in the cluster."""
         return {number for number, placed in self.workers.items() if placed.host is None}
 
-    def collect(self) -> list[Death]:
+    def collect(self) -> list[Crash]:
         """Forgets workers that have ended; returns those of them that died."""
         self._greet()
         died = []
@@ -133,11 +133,11 @@ class RayEngine(Engine):
                 died.append(self._death(number, how, placed))
         return died
 
-    def _death(self, number: int, how: str, placed: _Placed) -> Death:
+    def _death(self, number: int, how: str, placed: _Placed) -> Crash:
         if placed.host in (None, socket.gethostname()):
             log = self.log_of(number)
-            return Death(number, how, str(log), last_line(log))
-        return Death(number, how, f"{placed.host}:{placed.log}", "")
+            return Crash(number, how, str(log), last_line(log))
+        return Crash(number, how, f"{placed.host}:{placed.log}", "")
 
     def _greet(self) -> None:
         """Notes which actors have been placed."""
@@ -231,9 +231,9 @@ def _kept_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_storage(order: WorkerStart, nodes: list[dict[str, Any]]) -> None:
+def _check_storage(command: WorkerCommand, nodes: list[dict[str, Any]]) -> None:
     others = {node["NodeManagerHostname"] for node in nodes} - {socket.gethostname()}
-    if others and not (order.url or "").startswith("postgresql"):
+    if others and not (command.url or "").startswith("postgresql"):
         raise ConfigError(
             "--storage",
             f"must be a database for workers on other machines ({', '.join(sorted(others))}); "

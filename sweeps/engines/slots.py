@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 
 from lit_dl.errors import ConfigError
-from sweeps.spec import SlotSize, SweepSpec
-from sweeps.spec import processes_of as of_config
+from sweeps.spec.spec import SlotSize, SweepSpec
+from sweeps.spec.spec import processes_of as of_config
 
 
 @dataclass(frozen=True)

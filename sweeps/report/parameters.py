@@ -10,16 +10,16 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from sweeps.report.contents import Sweep, show
-from sweeps.report.drawing import Panel, axis, ends, figure, index_of, look, plain, ticks_of, value_axis, worth
+from sweeps.report.plot_style import Panel, axis, ends, figure, index_of, look, plain, ticks_of, value_axis, worth
+from sweeps.report.sweep_data import SweepData, show
 from sweeps.results import Row
-from sweeps.space import Parameter
+from sweeps.spec.space import Parameter
 
 LEAST_FOR_IMPORTANCE = 4
 _UNSET = "not set"
 
 
-def importances(sweep: Sweep) -> Panel:
+def importances(sweep: SweepData) -> Panel:
     """How much each parameter matters for being among the best, or why that cannot be said."""
     varying = _varying(sweep)
     if len(sweep.ranked) < LEAST_FOR_IMPORTANCE:
@@ -49,12 +49,12 @@ def importances(sweep: Sweep) -> Panel:
     return Panel(drawn, _basis(sweep, used), height=40 + 34 * len(names))
 
 
-def _varying(sweep: Sweep) -> list[str]:
+def _varying(sweep: SweepData) -> list[str]:
     values = [sweep.values(entry) for entry in sweep.ranked]
     return [p.name for p in sweep.spec.space if len({str(v.get(p.name, _UNSET)) for v in values}) > 1]
 
 
-def _basis(sweep: Sweep, used: int) -> str:
+def _basis(sweep: SweepData, used: int) -> str:
     top = math.ceil(0.1 * used)
     what = "configurations, by their means over seeds" if sweep.repeats else "completed trials"
     few = " With so few this is rough: it says where to look, not what is so." if used < 50 else ""
@@ -65,7 +65,7 @@ def _basis(sweep: Sweep, used: int) -> str:
     )
 
 
-def _importances(sweep: Sweep, varying: list[str]) -> tuple[dict[str, float], int]:
+def _importances(sweep: SweepData, varying: list[str]) -> tuple[dict[str, float], int]:
     """Shares by parameter, greatest first, from a study in memory; and on how many configurations they rest."""
     import optuna
 
@@ -101,7 +101,7 @@ def _quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def parallel(sweep: Sweep) -> Panel:
+def parallel(sweep: SweepData) -> Panel:
     """A line for each completed configuration through all its parameters to its value."""
     parameters = list(sweep.spec.space)
     if not parameters or len(sweep.ranked) < 2:
@@ -131,7 +131,7 @@ def parallel(sweep: Sweep) -> Panel:
     return Panel(drawn, note, height=420, min_width=90 * len(dimensions) + 60)
 
 
-def _value_dimension(sweep: Sweep, entries: list[Row]) -> tuple[dict[str, Any], str]:
+def _value_dimension(sweep: SweepData, entries: list[Row]) -> tuple[dict[str, Any], str]:
     """The axis of the objective, with outliers moved to its end; and a text when there are any."""
     means = [entry["mean"] for entry in entries]
     settings, left_out = value_axis(means, sweep.metric, sweep.sign)
@@ -146,13 +146,13 @@ def _value_dimension(sweep: Sweep, entries: list[Row]) -> tuple[dict[str, Any], 
     return dimension | {"ticktext": [show(float(tick), 4) for tick in ticks]}, left_out
 
 
-def _other_objectives(sweep: Sweep, entries: list[Row]) -> list[dict[str, Any]]:
+def _other_objectives(sweep: SweepData, entries: list[Row]) -> list[dict[str, Any]]:
     keys = [f"metrics.{objective.metric}" for objective in sweep.spec.objectives[1:]]
     known = [key for key in keys if all(key in entry for entry in entries)]
     return [{"label": plain(key.removeprefix("metrics."), 18), "values": [e[key] for e in entries]} for key in known]
 
 
-def _dimension(sweep: Sweep, parameter: Parameter, entries: list[Row]) -> dict[str, Any]:
+def _dimension(sweep: SweepData, parameter: Parameter, entries: list[Row]) -> dict[str, Any]:
     values = [sweep.values(entry).get(parameter.name, _UNSET) for entry in entries]
     name = plain(sweep.names[parameter.name], 18)
     if parameter.is_range:

@@ -7,8 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from sweeps.report.contents import Sweep, show, show_mean
-from sweeps.report.drawing import (
+from sweeps.report.plot_style import (
     BEST,
     MUTED,
     Panel,
@@ -22,14 +21,15 @@ from sweeps.report.drawing import (
     ticks_of,
     value_axis,
 )
+from sweeps.report.sweep_data import SweepData, show, show_mean
 from sweeps.results import Row
-from sweeps.space import Parameter
+from sweeps.spec.space import Parameter
 
 MOST_IN_A_PANEL = 1000
 _MOST_FULL_LABELS = 300
 
 
-def slices(sweep: Sweep) -> list[Panel]:
+def slices(sweep: SweepData) -> list[Panel]:
     """For each parameter: its value against the objective, and where trials lie that are not ranked."""
     if not sweep.ranked:
         return []
@@ -42,7 +42,7 @@ def slices(sweep: Sweep) -> list[Panel]:
     return [_slice(sweep, parameter, y) for parameter in sweep.spec.space]
 
 
-def _slice(sweep: Sweep, parameter: Parameter, y: dict[str, Any]) -> Panel:
+def _slice(sweep: SweepData, parameter: Parameter, y: dict[str, Any]) -> Panel:
     def has(row: Row) -> bool:
         return parameter.name in sweep.values(row)
 
@@ -66,7 +66,7 @@ def _selection(rows: list[Row]) -> list[Row]:
     return rows[:: math.ceil(len(rows) / MOST_IN_A_PANEL) or 1]
 
 
-def _points(sweep: Sweep, parameter: Parameter, entries: list[Row]) -> Any:
+def _points(sweep: SweepData, parameter: Parameter, entries: list[Row]) -> Any:
     best = sweep.ranked[0]["numbers"]
     stars = [entry["numbers"] == best for entry in entries]
     spread = [entry["deviation"] or 0.0 for entry in entries]
@@ -88,7 +88,7 @@ def _points(sweep: Sweep, parameter: Parameter, entries: list[Row]) -> Any:
     )
 
 
-def _strip(sweep: Sweep, parameter: Parameter, rows: list[Row]) -> list[Any]:
+def _strip(sweep: SweepData, parameter: Parameter, rows: list[Row]) -> list[Any]:
     """Trials that are not ranked, below the others: where they are says something, their value does not."""
     if not rows:
         return []
@@ -106,12 +106,12 @@ def _strip(sweep: Sweep, parameter: Parameter, rows: list[Row]) -> list[Any]:
     ]
 
 
-def _words(sweep: Sweep, row: Row) -> str:
+def _words(sweep: SweepData, row: Row) -> str:
     """Params too, unless they would be most of the file: every trial is in every panel."""
     return hover(sweep, row) if len(sweep.rows) <= _MOST_FULL_LABELS else brief(row)
 
 
-def _places(sweep: Sweep, parameter: Parameter, rows: list[Row]) -> list[float]:
+def _places(sweep: SweepData, parameter: Parameter, rows: list[Row]) -> list[float]:
     values = [sweep.values(row)[parameter.name] for row in rows]
     if parameter.is_range:
         return [float(value) for value in values]
@@ -119,7 +119,7 @@ def _places(sweep: Sweep, parameter: Parameter, rows: list[Row]) -> list[float]:
     return [index_of(parameter.options(), v) + 0.4 * (0.618 * i % 1 - 0.5) for i, v in enumerate(values)]
 
 
-def _slice_axis(sweep: Sweep, parameter: Parameter, rows: list[Row]) -> dict[str, Any]:
+def _slice_axis(sweep: SweepData, parameter: Parameter, rows: list[Row]) -> dict[str, Any]:
     """The whole range or all options, also where no trial has been; and values of `runs` outside the range."""
     if not parameter.is_range:
         options = parameter.options()

@@ -8,14 +8,14 @@ from html import escape
 from statistics import fmean, stdev
 from typing import Any
 
-from sweeps.report.contents import Sweep, duration, shorten, show, show_mean
+from sweeps.report.sweep_data import SweepData, duration, shorten, show, show_mean
 from sweeps.results import Row
 
 Cell = tuple[str, Any]
 """What is shown, and what it is sorted by (`None`: by what is shown)."""
 
 
-def opening(sweep: Sweep) -> str:
+def opening(sweep: SweepData) -> str:
     """Title, state, counts, objective and the rule of the ranking."""
     counts = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sweep.counts().items())
     goals = ", then ".join(f"{goal.direction} {goal.metric}" for goal in sweep.spec.objectives)
@@ -27,14 +27,14 @@ def opening(sweep: Sweep) -> str:
     )
 
 
-def _rule(sweep: Sweep) -> str:
+def _rule(sweep: SweepData) -> str:
     rule = f"Ranked are completed trials only, by the mean of {sweep.metric} over the seeds of a configuration"
     if len(sweep.spec.objectives) > 1:
         rule += ", after those that no other beats in all objectives"
     return f"{rule}; the value of a trial is that of its best epoch, the one its checkpoint holds."
 
 
-def best(sweep: Sweep) -> str:
+def best(sweep: SweepData) -> str:
     """The winner: value, params, metrics, files and commands; or that there is none yet."""
     if not sweep.ranked:
         what = "none has ended" if not sweep.rows else "those that ended were pruned, diverged or failed"
@@ -53,7 +53,7 @@ def best(sweep: Sweep) -> str:
     )
 
 
-def _among(sweep: Sweep) -> str:
+def _among(sweep: SweepData) -> str:
     if len(sweep.spec.objectives) == 1:
         return ""
     return f"; first by {sweep.metric} among {len(sweep.front())} that no other beats in all objectives"
@@ -63,7 +63,7 @@ def _numbers(entry: Row) -> str:
     return ", ".join(str(number) for number in entry["numbers"])
 
 
-def _settings(sweep: Sweep, entry: Row) -> str:
+def _settings(sweep: SweepData, entry: Row) -> str:
     values = {**sweep.spec.runs.get(str(entry.get("run")), {}), **sweep.values(entry)}
     if not values:
         return '<p class="note">None varies: this is the base configuration.</p>'
@@ -74,7 +74,7 @@ def _settings(sweep: Sweep, entry: Row) -> str:
     return f'<table class="facts-table">{"".join(lines)}</table>'
 
 
-def _metrics(sweep: Sweep, entry: Row) -> str:
+def _metrics(sweep: SweepData, entry: Row) -> str:
     """Metrics of the best run, the test set's first; with several seeds their mean too."""
     runs = [row for row in sweep.rows if row["number"] in entry["numbers"]]
     names = {key.split(".", 1)[1] for key in entry if key.startswith(("metrics.", "final."))}
@@ -102,7 +102,7 @@ def _mean(rows: Sequence[Row], key: str) -> str:
     return f"{fmean(values):.5g} ± {stdev(values):.2g}"
 
 
-def _files(sweep: Sweep, entry: Row) -> str:
+def _files(sweep: SweepData, entry: Row) -> str:
     folder = sweep.folder(entry["number"])
     kept = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
     path = next((path for path in kept if path.is_file()), None)
@@ -116,7 +116,7 @@ def _files(sweep: Sweep, entry: Row) -> str:
     )
 
 
-def ranked(sweep: Sweep) -> str:
+def ranked(sweep: SweepData) -> str:
     """All completed configurations, best first; empty without any."""
     if not sweep.ranked:
         return ""
@@ -138,7 +138,7 @@ def ranked(sweep: Sweep) -> str:
     return sortable(heads, lines)
 
 
-def unranked(sweep: Sweep) -> str:
+def unranked(sweep: SweepData) -> str:
     """Trials that were pruned, diverged, failed or have not ended, with why; empty without any."""
     rows = [*sorted(sweep.unranked, key=lambda row: int(row["number"])), *sweep.unfinished]
     if not rows:
@@ -154,7 +154,7 @@ def unranked(sweep: Sweep) -> str:
     return f"<h3>Not ranked</h3>\n{sortable(heads, lines, words=(5, 6))}"
 
 
-def _tested(sweep: Sweep, entry: Row, key: str) -> Cell:
+def _tested(sweep: SweepData, entry: Row, key: str) -> Cell:
     """A test metric as the ranking takes values: the mean over seeds, not that of the luckiest."""
     if entry["n"] == 1:
         return _cell(entry.get(key))
@@ -162,7 +162,7 @@ def _tested(sweep: Sweep, entry: Row, key: str) -> Cell:
     return _cell(fmean(values)) if values else ("", None)
 
 
-def _values(sweep: Sweep, entry: Row) -> list[Cell]:
+def _values(sweep: SweepData, entry: Row) -> list[Cell]:
     values = sweep.values(entry)
     cells = [_cell(values[name], 3) if name in values else ("-", "") for name in sweep.names]
     return [(shorten(text, 24), key if key is not None else text) for text, key in cells]

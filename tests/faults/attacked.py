@@ -17,8 +17,8 @@ import psutil
 from optuna.trial import FrozenTrial
 from postgresql import Server
 
-from sweeps.patience import outage
-from sweeps.storage import open_storage
+from sweeps.study.retry import transient_reason
+from sweeps.study.storage import open_storage
 
 HERE = Path(__file__).parent
 _TAG = "SWEEPS_FAULTS"  # in the environment of everything that a sweep starts, however deep; Ray, too, passes it on
@@ -160,7 +160,7 @@ class AttackedSweep:
                 self._study = optuna.load_study(study_name=self.spec.stem, storage=open_storage(self.run_dir, url))
             return self._study.get_trials(deepcopy=False)
         except Exception as error:
-            if isinstance(error, KeyError) or outage(error) is not None:
+            if isinstance(error, KeyError) or transient_reason(error) is not None:
                 return []
             raise
 
@@ -241,7 +241,7 @@ def _kind_of(process: psutil.Process) -> str | None:
         return None
     if words[0].startswith("ray::WorkerActor"):
         return "actor"
-    if words[1:3] == ["-m", "sweeps.rank"]:
+    if words[1:3] == ["-m", "sweeps.worker.ddp_rank"]:
         return "rank"
     if words[1:3] != ["-m", "sweeps"]:
         return None

@@ -29,9 +29,9 @@ from attacked import AttackedSweep, Setting, slot_of
 from optuna.trial import FrozenTrial
 from postgresql import Server
 
-from sweeps.claims import now
 from sweeps.results import read_results, trial_dir
-from sweeps.study import MOST_DEATHS
+from sweeps.study.records import now
+from sweeps.study.study import MAX_CRASHES
 
 _WEIGHTS = {"launcher": 2, "worker": 5, "joined": 5, "rank": 5, "actor": 3, "server": 2, "suspend": 2}
 _STUCK_AFTER_S = 180.0
@@ -155,7 +155,7 @@ def _victims(
 
 def _is_spared(trial: FrozenTrial) -> bool:
     deaths = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
-    return deaths["count"] >= MOST_DEATHS - 1 and max(trial.intermediate_values, default=0) <= deaths["epoch"]
+    return deaths["count"] >= MAX_CRASHES - 1 and max(trial.intermediate_values, default=0) <= deaths["epoch"]
 
 
 def spec_of(model: str, trials: int, devices: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The `lit-dl` command line."""

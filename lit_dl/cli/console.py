@@ -1,0 +1,33 @@
+"""What `lit-dl fit` prints; on several devices the first one does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from lit_dl.callbacks.epoch_table import Row
+from lit_dl.run.run_result import RunResult
+
+
+@rank_zero_only
+def print_row(row: Row) -> None:
+    """One line an epoch."""
+    metrics = {name: value for name, value in row.items() if name not in ("epoch", "elapsed_s")}
+    print(f"epoch {row['epoch']:3d}  {row['elapsed_s']:7.1f} s  {_shown(metrics)}", flush=True)
+
+
+@rank_zero_only
+def print_result(result: RunResult) -> None:
+    """What a run left."""
+    print(f"{result.stopped} after {result.epochs} epochs, {result.seconds['total']:.1f} s")
+    print(f"best epoch {result.best_epoch}: {_shown(result.metrics)}")
+    if result.best_checkpoint:
+        print(f"best checkpoint {result.best_checkpoint}")
+
+
+def _shown(metrics: Mapping[str, float]) -> str:
+    small = {name for name, value in metrics.items() if 0 < abs(value) < 0.001}
+    return "  ".join(
+        f"{name} {value:.2e}" if name in small else f"{name} {value:.4f}" for name, value in metrics.items()
+    )

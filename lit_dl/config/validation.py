@@ -1,0 +1,58 @@
+"""What a parser lets through and a run cannot use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+from zipfile import is_zipfile
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lit_dl.config.keys import Config, flatten, readable_type
+from lit_dl.errors import ConfigError
+
+
+def check_seed(seed: object) -> None:
+    """Refuses a seed that generators do not take.
+
+    Raises:
+        ConfigError: Neither true (a random one), false, nor a whole number in [0, 2**32).
+    """
+    if not isinstance(seed, bool) and not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ConfigError("seed_everything", f"must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
+
+
+def refuse_null(config: Config, parser: LightningArgumentParser) -> None:
+    """Refuses null where the annotation has none: jsonargparse takes it for any type.
+
+    Raises:
+        ConfigError: A key whose value must not be null.
+    """
+    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    for key, value in flatten(config):
+        kind = types.get(key)
+        if value is None and kind is not None and not (kind is Any or type(None) in get_args(kind)):
+            raise ConfigError(key, f"must be {readable_type(str(kind))}; got null")
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuses a file that cannot be a checkpoint.
+
+    Raises:
+        ConfigError: It is missing, or not what `torch.save` writes.
+    """
+    if not is_zipfile(path):
+        what = "is not what torch.save writes" if path.exists() else "does not exist"
+        raise ConfigError("ckpt_path", f"must be a checkpoint of Lightning's; {path} {what}")
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+        ConfigError: It cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("run_dir", f"must be a folder that can be written; {path}: {error.strerror}") from None

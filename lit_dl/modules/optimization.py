@@ -1,0 +1,179 @@
+"""Optimizer steps: several in one `training_step`, or Lightning's automatic ones, with the same results."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lit_dl.data.batches import Batch, Batches, Minibatches
+from lit_dl.errors import ConfigError
+from lit_dl.nn.regularizers import RegularizationConfig, project
+from lit_dl.optim.schedules import SCHEDULES, Plateau, ScheduleConfig, multiplier, schedule_parameters
+
+LOGGED_ALIKE: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
+"""For `log` of what is the same on all devices: without `sync_dist` Lightning warns, and a mean would round."""
+
+
+class SteppedModule(LightningModule):
+    """A module that takes `steps_per_execution` optimizer steps in one `training_step`.
+
+    Each step: gradients, clipping, the schedule's learning rate, the optimizer, max norm. On several devices gradients
+    are averaged over them at every step, so that all take the same.
+
+    Args:
+        schedule: How the learning rate changes.
+        regularization: What the weights are held to after each step.
+        steps_per_execution: Steps in one `training_step`; 1: Lightning's automatic optimization.
+    """
+
+    kernels: list[Tensor]
+
+    def __init__(
+        self, schedule: ScheduleConfig, regularization: RegularizationConfig, steps_per_execution: int
+    ) -> None:
+        super().__init__()
+        self.schedule_config, self.regularization_config = schedule, regularization
+        self.steps_per_execution = steps_per_execution
+        self.automatic_optimization = steps_per_execution == 1
+        # With manual optimization the Trainer takes none of these; `lit_dl.run.run` hands them over from its arguments.
+        self.gradient_clip_val: float | None = None
+        self.gradient_clip_algorithm: str | None = None
+        self.accumulate_grad_batches = 1
+        self.plateau = Plateau(**schedule_parameters(schedule)) if schedule.name == "plateau" else None
+        self._accumulated = 0
+        self._minibatch = 0
+        self._is_validated = False
+        self._ranks = 1
+
+    @abstractmethod
+    def _training_loss(self, batch: Batch) -> Tensor:
+        """What is differentiated for a minibatch."""
+
+    def training_step(self, batch: Batch | Minibatches, batch_idx: int) -> Tensor | None:
+        """The loss of a batch to Lightning; or, with manual optimization, an optimizer step for every minibatch."""
+        if self.automatic_optimization:
+            self._minibatch = batch_idx
+            return self._training_loss(batch)  # type: ignore[arg-type]
+        if isinstance(batch, Minibatches):
+            minibatches, first = batch.batches, batch_idx * self.steps_per_execution
+        else:
+            minibatches, first = [batch], batch_idx
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for number, minibatch in enumerate(minibatches):
+            self._minibatch = first + number
+            is_last = self.trainer.is_last_batch and number == len(minibatches) - 1
+            self._optimize(optimizer, minibatch, is_last)
+        return None
+
+    def _optimize(self, optimizer: LightningOptimizer, batch: Batch, is_last: bool) -> None:
+        loss = self._training_loss(batch)
+        if self.accumulate_grad_batches > 1:
+            loss = loss / self.accumulate_grad_batches
+            self._accumulated += 1
+        self.manual_backward(loss)
+        if self._accumulated % self.accumulate_grad_batches and not is_last:
+            return
+        if is_last:
+            self._accumulated = 0
+        self._set_lr(optimizer)
+        optimizer.step()
+        optimizer.zero_grad()
+        project(self.regularization_config, self.kernels)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips, with manual optimization; here, so that callbacks see the gradients as they were, as the Trainer has
+        it. A subclass with a hook of its own calls this one too.
+        """
+        if not self.automatic_optimization and self.gradient_clip_val:
+            algorithm = self.gradient_clip_algorithm or "norm"
+            self.clip_gradients(optimizer, self.gradient_clip_val, algorithm)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """The step of automatic optimization, at the schedule's learning rate, then max norm."""
+        self._minibatch = batch_idx
+        self._set_lr(optimizer)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        project(self.regularization_config, self.kernels)
+
+    def _samples_of_step(self, batch: Batch) -> int:
+        """Samples of a minibatch over all devices, of which `batch` is this one's share."""
+        if self._ranks == 1:
+            return len(batch[1])
+        loader = self.trainer.train_dataloader
+        # The samplers that Lightning gives to a DataLoader serve all devices as many.
+        return loader.samples_of(self._minibatch) if isinstance(loader, Batches) else len(batch[1]) * self._ranks
+
+    # The learning rate
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the learning rate changes."""
+        return self.schedule_config.name != "constant" or self.schedule_config.warmup_epochs > 0
+
+    def _set_lr(self, optimizer: Optimizer | LightningOptimizer) -> None:
+        if not self.is_scheduled:
+            return
+        loader, batches = self.trainer.train_dataloader, self.trainer.num_training_batches
+        minibatches = getattr(loader, "batches", batches) if self.steps_per_execution > 1 else batches
+        elapsed = self.current_epoch + self._minibatch / minibatches
+        factor = multiplier(self.schedule_config, elapsed, float(self.trainer.max_epochs or 0))
+        factor *= self.plateau.multiplier if self.plateau else 1.0
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+    def on_train_start(self) -> None:
+        """Notes how many devices there are; refuses a rate that changes within epochs of unknown length.
+
+        Raises:
+            ConfigError: The training data has no length.
+        """
+        self._ranks = self.trainer.world_size
+        config = self.schedule_config
+        within = config.warmup_epochs > 0 or SCHEDULES[config.name].is_finite
+        if within and math.isinf(self.trainer.num_training_batches):
+            raise ConfigError("model.schedule", "must not change within an epoch, as the training data has no length")
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keeps gradients that are accumulated over a validation within an epoch."""
+        if not self._accumulated % self.accumulate_grad_batches:
+            super().on_validation_model_zero_grad()
+
+    def on_validation_end(self) -> None:
+        """Notes that there is a new loss for `plateau`."""
+        self._is_validated = not self.trainer.sanity_checking
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the learning rate of the epoch's last step, and lets `plateau` see the epoch's loss."""
+        if self.is_scheduled:
+            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]), **LOGGED_ALIKE)
+        is_new = self._is_validated or not self.trainer.enable_validation
+        self._is_validated = False
+        if self.plateau is not None and is_new:
+            metrics = self.trainer.callback_metrics
+            loss = metrics.get("val/loss", metrics.get("train/loss"))
+            if loss is not None:
+                self.plateau.step(float(loss))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps what `plateau` has seen."""
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it over."""
+        if self.plateau is not None and "plateau" in checkpoint:
+            self.plateau.load_state_dict(checkpoint["plateau"])

@@ -1,0 +1,1 @@
+"""Networks and their parts: layers, activations, initializers, losses, regularizers."""

@@ -1,0 +1,1 @@
+"""One training run: Trainer, checkpoints, resume, result."""

@@ -1,0 +1,1 @@
+"""The Optuna study that workers share: claims, storage, leases, recovery."""

@@ -1,0 +1,1 @@
+"""The worker process: claim a trial, run it, report it."""

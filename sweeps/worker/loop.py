@@ -1,0 +1,225 @@
+"""One worker: claim, run, finish, until the study is over. The one place where a trial ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from lit_dl.cli.command import ignore_slurm, silence_lightning
+from lit_dl.cli.lit_cli import build_run
+from lit_dl.config.keys import load_yaml
+from lit_dl.errors import ConfigError
+from lit_dl.files import retry_on_full_disk
+from lit_dl.tracking import Mode, resolve_wandb_mode
+from sweeps.results import ranking, rows_of, trial_dir
+from sweeps.spec.parse_spec import load_spec
+from sweeps.spec.spec import SweepSpec
+from sweeps.study.records import RESULT, TrialClaim
+from sweeps.study.retry import OutageRetry, transient_reason
+from sweeps.study.study import SharedStudy
+from sweeps.worker.callbacks import StopSwitch, TrialInterrupted
+from sweeps.worker.checkpoint_retention import CheckpointRetention
+from sweeps.worker.ddp_group import RankDied
+from sweeps.worker.run_trial import WorkerContext, on_one_device, run_trial
+from sweeps.worker.watchdog import watchdog
+
+_STOP_WITHIN_S = 6.0
+_LOOK_AGAIN_S = 0.5
+_SIGNALLED = 128 + signal.SIGTERM
+
+
+def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool = False) -> None:
+    """Runs trials until the study is over or `context.stop` is set; the last to end evaluates the winner.
+
+    Args:
+        run_dir: The run folder.
+        url: Storage; `None`: the journal in the run folder.
+        context: Where and with what.
+        patient: Wait for a storage that is away at the start; it is known to have been there.
+    """
+    spec = load_spec(run_dir / "spec.yaml")
+    patience = OutageRetry(context.stop)
+    open_study = partial(SharedStudy, run_dir, spec, url)
+    study = patience(open_study) if patient else open_study()
+    study.patience = patience
+    _check_gpus(spec)
+    torch.set_num_threads(context.threads)
+    context = replace(context, study_uid=study.uid, wandb=resolve_wandb_mode(context.wandb or study.wandb))
+    retention = CheckpointRetention(spec, run_dir)
+    while not context.stop.is_set():
+        asked = perf_counter()
+        claim = study.claim(context.slot)
+        if claim is not None:
+            _run(spec, study, claim, context, retention, perf_counter() - asked)
+            _check_device()
+        elif study.is_over():
+            break
+        else:  # trials that others run may come back
+            study.reclaim()
+            context.stop.wait(_LOOK_AGAIN_S)
+    if not context.stop.is_set() and study.is_finished():
+        is_over = spec.evaluate_test != "best" or _evaluate_winner(spec, study, run_dir, context)
+        retention.apply(study.trials(), is_over)
+
+
+def _check_gpus(spec: SweepSpec) -> None:
+    """Refuses trials that this worker could only fail, and so end the sweep for all.
+
+    Raises:
+        ConfigError: A slot has more GPUs than are seen here.
+    """
+    seen, asked = torch.cuda.device_count(), spec.slot.gpus or 0
+    if asked > seen:
+        raise ConfigError("slot.gpus", f"must be GPUs that a worker sees; got {asked:g}, and this one sees {seen}")
+
+
+def _run(
+    spec: SweepSpec,
+    study: SharedStudy,
+    claim: TrialClaim,
+    context: WorkerContext,
+    retention: CheckpointRetention,
+    waiting_s: float,
+) -> None:
+    folder = trial_dir(context.run_dir, claim.number)
+    lease = study.lease(claim, context.stop.is_set)
+    limit = watchdog(spec.trial_timeout_s, folder, context.study_uid, claim, context.slot, lease)
+    try:
+        with _output_to(folder / "log.txt"), lease, limit:
+            verdict = run_trial(spec, claim, context, lambda *news: study.report(claim, *news), lease, waiting_s)
+    except TrialInterrupted:
+        study.release(claim)
+    except RankDied as error:
+        study.lose(claim, str(error))
+    else:
+        if study.finish(claim, verdict):
+            (folder / RESULT).unlink(missing_ok=True)
+        if spec.keep != "all":
+            retention.apply(study.trials())
+
+
+def _check_device() -> None:
+    """Ends a worker whose GPU takes no more work: after some errors every call fails until the process is a new one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            sys.exit(f"the GPU takes no more work from this process: {error}")
+
+
+def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context: WorkerContext) -> bool:
+    """Has the test set read by the best configuration alone, once, where its checkpoint is; whether that is done."""
+    best = ranking(rows_of(spec, study.trials(), {}), spec.objectives)
+    numbers = best[0]["numbers"] if best else []
+    for number in numbers:
+        if _checkpoint(trial_dir(run_dir, number)) is not None and study.take_evaluation(number):
+            try:
+                metrics = evaluate(trial_dir(run_dir, number), context)
+            except Exception:  # a module without test data, or with a fault in its test: the sweep is done all the same
+                traceback.print_exc()
+                metrics = {}
+            study.set_evaluation(number, metrics)
+    return study.evaluations().keys() >= set(numbers)  # another worker may be at it, and needs the checkpoint
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    """A trial's best checkpoint; its last, when it kept no best."""
+    checkpoints = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
+    return next((path for path in checkpoints if path.is_file()), None)
+
+
+def evaluate(folder: Path, context: WorkerContext) -> dict[str, float]:
+    """Test metrics of a trial's checkpoint; empty without one."""
+    path = _checkpoint(folder)
+    if path is None:
+        return {}
+    run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopSwitch(context.stop)])
+    return run.test() if run.can_test and run.load_weights(path) else {}
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Sends what this process prints, from Python or below, to a file."""
+
+    def make() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    retry_on_full_disk(path, make)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with path.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in enumerate(kept, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _stop_with_launcher(stop: threading.Event) -> None:
+    """Stops when the launcher closes our standard input, by will or by its death; hard when that takes too long."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        stop.set()
+        threading.Event().wait(_STOP_WITHIN_S)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, with_launcher: bool) -> int:
+    """Runs a worker in this process.
+
+    Returns:
+        Exit status: 0 when nothing is left to do here, 143 after a signal, which a launcher takes for a death.
+
+    Args:
+        run_dir: The run folder.
+        url: Storage; `None`: the journal in the run folder.
+        slot: Number of the worker.
+        threads: CPU threads.
+        wandb: online, offline or disabled; `None`: as the launcher said.
+        with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
+    """
+    silence_lightning()
+    ignore_slurm()
+    stop = threading.Event()
+    signalled = threading.Event()
+
+    def end(*_: object) -> None:
+        if signalled.is_set():  # a second one: whatever this waits for, a database that hangs, say, is left
+            os._exit(_SIGNALLED)
+        signalled.set()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    if with_launcher:
+        _stop_with_launcher(stop)
+    try:
+        work(run_dir, url, WorkerContext(run_dir, slot, threads, wandb, stop), with_launcher)
+    except Exception as error:
+        if not stop.is_set() or transient_reason(error) is None:  # told to stop while it waited for its storage
+            raise
+    except TrialInterrupted:  # at the test set
+        pass
+    return _SIGNALLED if signalled.is_set() else 0

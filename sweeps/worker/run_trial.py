@@ -1,0 +1,142 @@
+"""A claimed trial becomes an attempt, here or in a group of processes, and that a verdict for Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from lit_dl.config.keys import Config, get_key, load_yaml
+from lit_dl.config.overlay import merge, overlay
+from lit_dl.tracking import Mode
+from sweeps.results import trial_dir
+from sweeps.spec.spec import SweepSpec, processes_of
+from sweeps.study.records import TrialClaim, TrialOutcome, read_outcome, write_outcome
+from sweeps.worker.attempt import Row, TrialRequest, run_attempt
+from sweeps.worker.callbacks import Reporter, TrialInterrupted
+from sweeps.worker.ddp_group import run_group
+
+Run = Callable[[TrialRequest, Reporter, Any], Row]
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What a worker gives every trial that it runs.
+
+    Args:
+        run_dir: The run folder of the sweep.
+        slot: Number of the worker.
+        threads: CPU threads for torch; a config that says its own keeps it.
+        wandb: online, offline or disabled; `None`: as the launcher said.
+        stop: Set when the worker must stop; anything with `is_set()`.
+        study_uid: Tells the study from others with the same name.
+    """
+
+    run_dir: Path
+    slot: int
+    threads: int
+    wandb: Mode | None
+    stop: Any
+    study_uid: str = ""
+
+
+def trial_config(spec: SweepSpec, claim: TrialClaim, threads: int) -> Config:
+    """The run config of a trial: complete, but for defaults, and without a path or name of where it runs."""
+    config = spec.configuration(claim.values, claim.run, claim.seed_number)
+    share = max(1, threads // processes_of(config))
+    return {**config, "threads": config.get("threads") or share}
+
+
+def on_one_device(config: Config) -> Config:
+    """The config of a trial, to be run in this process however many devices trained it."""
+    several = processes_of(config) > 1
+    return merge(config, {"trainer": {"devices": 1, "strategy": "auto"}}) if several else config
+
+
+def run_trial(
+    spec: SweepSpec, claim: TrialClaim, context: WorkerContext, report: Reporter, stop: Any, waiting_s: float
+) -> TrialOutcome:
+    """Runs a trial to its end, whatever that is; its verdict is on disk before anybody is told.
+
+    Args:
+        spec: The spec.
+        claim: The trial.
+        context: Where and with what.
+        report: Tells the study of every epoch.
+        stop: Set when the trial must stop.
+        waiting_s: Seconds that the worker waited for it.
+
+    Raises:
+        TrialInterrupted: It must stop; nothing is to be told of it.
+        GroupDied: A process that trained it died.
+    """
+    folder = trial_dir(context.run_dir, claim.number)
+    if (told := read_outcome(folder, context.study_uid)) is not None:
+        return told  # an earlier attempt came to its end, and died before it could say so
+    request = _request(spec, claim, context)
+    if spec.retry_out_of_memory:
+        request = replace(request, config=_as_before(request.config, folder / "config.yaml"))
+    run: Run = run_group if processes_of(request.config) > 1 else run_attempt
+    row = run(request, report, stop)
+    while row["outcome"] == "out_of_memory" and spec.retry_out_of_memory and (less := _halved(request.config)):
+        print(f"out of memory ({row['reason']}); again with data.batch_size {get_key(less, 'data.batch_size')}")
+        request = replace(request, config=less)
+        row = run(request, report, stop)
+    row = {**row, "waiting_s": round(waiting_s, 4), "total_s": round(row["total_s"] + waiting_s, 4)}
+    verdict = _verdict(spec, row)
+    if stop.is_set():  # after a suspension, say: then the folder may be another's
+        raise TrialInterrupted
+    write_outcome(folder, context.study_uid, verdict)
+    return verdict
+
+
+def _request(spec: SweepSpec, claim: TrialClaim, context: WorkerContext) -> TrialRequest:
+    return TrialRequest(
+        number=claim.number,
+        attempt=claim.attempt,
+        config=trial_config(spec, claim, context.threads),
+        metrics=[objective.metric for objective in spec.objectives],
+        folder=str(trial_dir(context.run_dir, claim.number)),
+        study=spec.name,
+        run_id=f"{context.study_uid[:8]}-{claim.number}",
+        wandb=context.wandb or "offline",
+        test=spec.evaluate_test == "all",
+        timeout_s=spec.trial_timeout_s,
+        slot=context.slot,
+    )
+
+
+def _halved(config: Config) -> Config | None:
+    """The config with half the batch, accumulated to the same effective one; `None` when it cannot be halved."""
+    size = get_key(config, "data.batch_size")
+    if not isinstance(size, int) or size % 2 or size // 2 < processes_of(config):
+        return None
+    accumulated = get_key(config, "trainer.accumulate_grad_batches") or 1
+    keys = {"data.batch_size": size // 2, "trainer.accumulate_grad_batches": 2 * int(accumulated)}
+    return overlay(config, keys)
+
+
+def _as_before(config: Config, path: Path) -> Config:
+    """The config with the batch that an earlier attempt had memory for, so that this one goes on after its epochs."""
+    size = get_key(load_yaml(path), "data.batch_size") if path.exists() else None
+    less: Config | None = config
+    while less is not None and get_key(less, "data.batch_size") != size:
+        less = _halved(less)
+    return less or config
+
+
+def _verdict(spec: SweepSpec, row: Row) -> TrialOutcome:
+    outcome, untold = row["outcome"], row.pop("untold", {})
+    if outcome == "completed":
+        values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
+        if all(value is not None for value in values):
+            return TrialOutcome(TrialState.COMPLETE, values, None, row, untold)  # type: ignore[arg-type]
+        row |= {"outcome": "failed", "reason": "the best epoch has no value of the objective"}
+    if outcome in ("diverged", "out_of_memory"):
+        # PRUNED with a violated constraint: samplers learn from that, and never look at FAIL.
+        return TrialOutcome(TrialState.PRUNED, None, outcome, row, untold)
+    state = TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL
+    return TrialOutcome(state, None, None, row, untold)

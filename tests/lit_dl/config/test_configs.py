@@ -1,0 +1,41 @@
+"""Every YAML that claims to run, runs: one batch of each run config, all checks of each sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from paths import REPOSITORY
+
+from lit_dl.cli.lit_cli import build_run
+from lit_dl.config.keys import load_yaml, normalize
+from lit_dl.config.overlay import merge
+from lit_dl.modules.supervised import SupervisedModule
+from sweeps.spec.parse_spec import load_spec
+from sweeps.spec.preflight import check_spec
+
+FITS = sorted((REPOSITORY / "configs" / "fit").glob("*.yaml"))
+SWEEPS = sorted([*(REPOSITORY / "configs" / "sweeps").rglob("*.yaml"), *(REPOSITORY / "examples").glob("*.yaml")])
+
+
+@pytest.mark.parametrize("path", FITS, ids=lambda path: path.stem)
+def test_a_run_config_trains_and_validates(path: Path) -> None:
+    limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu"}
+    run = build_run(merge(normalize(load_yaml(path)), {"trainer": limits}))
+    run.fit()
+    assert isinstance(run.module, SupervisedModule)
+    assert set(run.module.logged()) <= set(run.table.rows[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweep_passes_its_checks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    spec = load_spec(path)
+    assert spec.objectives[0].metric in check_spec(spec).metrics
+
+
+def test_each_is_listed_with_what_it_gives() -> None:
+    text = (REPOSITORY / "configs" / "README.md").read_text()
+    for path in [*FITS, *SWEEPS]:
+        assert f"{path.parent.name}/{path.name}" in text, path

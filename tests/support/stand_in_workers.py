@@ -1,0 +1,92 @@
+"""A program in the place of `sweeps worker`, for tests of engines: it says what it was given, and ends when told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sweeps.study import liveness as owners
+from sweeps.study.liveness import Owner
+
+PROGRAM = """
+import json, os, sys, threading, time
+
+words = sys.argv[1:]
+folder = words[0]
+slot = words[words.index("--slot") + 1]
+told = {"pid": os.getpid(), "words": words, "environment": dict(os.environ), "cwd": os.getcwd()}
+path = os.path.join(folder, f"began-{slot}-{time.time_ns()}.json")
+with open(path + ".part", "w") as file:
+    json.dump(told, file)
+print("worker", os.getpid(), flush=True)
+os.rename(path + ".part", path)
+
+
+def watch():
+    while os.read(0, 1024):
+        pass
+    os._exit(0)
+
+
+threading.Thread(target=watch, daemon=True).start()
+end = os.path.join(folder, f"end-{slot}")
+while not os.path.exists(end):
+    time.sleep(0.02)
+sys.exit(int(open(end).read()))
+"""
+
+
+def write_program(folder: Path) -> tuple[str, ...]:
+    """The program, as `WorkerStart.program` takes it."""
+    path = folder / "stand_in.py"
+    path.write_text(PROGRAM)
+    return (str(path),)
+
+
+def begun(folder: Path) -> list[dict[str, Any]]:
+    """What workers said that have begun, in that order; `slot` besides."""
+    paths = sorted(folder.glob("began-*.json"), key=lambda path: path.stem.rpartition("-")[2])
+    return [{**json.loads(path.read_text()), "slot": int(path.stem.split("-")[1])} for path in paths]
+
+
+def wait_for(condition: Callable[[], Any], within_s: float = 60) -> Any:
+    """What the condition gives, once it is something."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; not that it is waited for."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def waits_for_lock(pid: int) -> bool:
+    """Whether a process hangs in `flock`, as the kernel says."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any("->" in words and str(pid) in words for words in lines)
+
+
+def kill(pid: int) -> None:
+    """kill -9."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def identity_of(process: subprocess.Popen[Any]) -> Owner:
+    """What a process would say of itself."""
+    return {"machine": owners.machine(), "pid": process.pid, "started": owners._started(process.pid)}

@@ -1,0 +1,278 @@
+"""Whole sweeps as a user runs them: real processes, interrupted and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from paths import REPOSITORY
+from stand_in_workers import waits_for_lock
+from sweep_specs import resolved_spec, tiny_spec, write_spec
+
+from lit_dl.tracking import Mode
+from sweeps.launch import LaunchOptions
+from sweeps.launch import launch as run
+from sweeps.results import read_results
+from sweeps.spec.preflight import Checked
+from sweeps.study.liveness import machine
+from sweeps.study.locks import locked
+from sweeps.study.storage import open_storage
+from sweeps.study.study import SharedStudy
+
+LONG = {"trainer.max_epochs": 60, "early_stopping.patience": None}
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "sweeps", *map(str, words)]
+
+
+def launch(folder: Path, spec: Path, *words: object) -> subprocess.Popen[str]:
+    arguments = command("launch", spec, "--run_dir", folder / "run", "--workers", 2, "--wandb", "disabled", *words)
+    return subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def settings(values: dict[str, Any]) -> list[str]:
+    return ["--set", *(f"{key}={'null' if value is None else value}" for key, value in values.items())]
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
+    output, _ = process.communicate(timeout=timeout)
+    return output
+
+
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], timeout: float = 60) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.1)
+    return found
+
+
+def workers_of(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "worker" in words and str(folder / "run") in words:
+            found.append(process)
+    return found
+
+
+def trials(folder: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name=name, storage=open_storage(folder / "run", None))
+    return study.get_trials(deepcopy=False)
+
+
+def epochs_seen(folder: Path, at_least: int) -> bool:
+    """Whether two trials run and one of them has logged so many epochs."""
+    tables = list((folder / "run" / "trials").glob("*/metrics.csv"))
+    return len(tables) >= 2 and any(len(path.read_text().splitlines()) > at_least for path in tables)
+
+
+def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
+    spec = REPOSITORY / "examples" / "two_moons.yaml"
+    words = command(
+        "launch", spec, "--run_dir", tmp_path / "run", "--wandb", "offline", "--workers", 2, "--n_trials", 4
+    )
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = read_results(tmp_path / "run")
+    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+    best = json.loads(subprocess.check_output(command("best", tmp_path / "run", "--json"), cwd=REPOSITORY))
+    assert best["value"] == min(row["value"] for row in rows if row["state"] == "COMPLETE")
+    assert "metrics.test_error" in best
+    assert Path(best["checkpoint"]).is_file()
+    status = json.loads(subprocess.check_output(command("status", tmp_path / "run", "--json"), cwd=REPOSITORY))
+    assert (status["state"], sum(status["counts"].values())) == ("finished", 4)
+    for row in rows:
+        (segment,) = (tmp_path / "run" / "trials" / f"{row['number']:05d}").glob("wandb/offline-run-*/run-*.wandb")
+        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", str(segment)]
+        shown = subprocess.run(inspect, capture_output=True, text=True, check=False)
+        assert shown.returncode == 0, shown.stderr
+        assert "valid_error" in shown.stdout
+    replayed = subprocess.run(command("replay", tmp_path / "run", "--trial", 1), cwd=REPOSITORY, check=False)
+    assert replayed.returncode == 0
+
+
+def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same_total(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path)
+    process = launch(tmp_path, spec, *settings(LONG))
+    wait_until(lambda: epochs_seen(tmp_path, 3), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    output = finish(process, timeout=15)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 130, output
+    _, alive = psutil.wait_procs(children, timeout=2)
+    assert not alive, [child.cmdline() for child in alive]
+    assert {trial.state.name for trial in trials(tmp_path)} <= {"COMPLETE", "WAITING"}
+    again = launch(tmp_path, spec, *settings(LONG))
+    output = finish(again)
+    assert again.returncode == 0, output
+    assert [row["state"] for row in read_results(tmp_path / "run")] == ["COMPLETE"] * 4
+    assert [trial.number for trial in trials(tmp_path)] == [0, 1, 2, 3]
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_runs_again_under_its_number(tmp_path: Path) -> None:
+    process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
+    wait_until(lambda: epochs_seen(tmp_path, 3), process)
+    victim = workers_of(tmp_path)[0]
+    running = {
+        trial.user_attrs["owner"]["pid"]: trial.number for trial in trials(tmp_path) if trial.state.name == "RUNNING"
+    }
+    number = running[victim.pid]
+    victim.kill()
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert f"trial {number} waits to run again" in output
+    rows = read_results(tmp_path / "run")
+    assert [(row["number"], row["state"]) for row in rows] == [(n, "COMPLETE") for n in range(4)]
+    assert {row["number"]: row["attempt"] for row in rows} == {n: 2 if n == number else 1 for n in range(4)}
+
+
+def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path)
+    process = launch(tmp_path, spec, *settings({**LONG, "trainer.max_epochs": 2000}))
+    wait_until(lambda: epochs_seen(tmp_path, 3), process)
+    children = workers_of(tmp_path)
+    assert len(children) == 2
+    process.kill()
+    finish(process)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert {trial.state.name for trial in trials(tmp_path)} <= {"COMPLETE", "WAITING"}
+
+
+def test_a_bug_in_the_module_stops_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from examples.two_moons import MoonsNet\n"
+        "class Broken(MoonsNet):\n"
+        "    def on_train_epoch_start(self):\n"
+        "        if self.current_epoch == 1:\n"
+        "            raise RuntimeError('a <bug>')\n"
+    )
+    base = {
+        "model": {"class_path": "broken.Broken", "init_args": {"hidden": 4}},
+        "data": {"class_path": "examples.two_moons.MoonsData"},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu"},
+    }
+    objective = {"metric": "valid_loss", "direction": "minimize"}
+    space = {"model.lr": {"low": 1e-3, "high": 1e-1}}
+    spec = write_spec(tmp_path, base=base, objective=objective, space=space, n_trials=50, max_failures=3)
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
+    words = command("launch", spec, "--run_dir", tmp_path / "run", "--wandb", "disabled", "--workers", 1)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the last 3 trials failed" in done.stdout
+    rows = read_results(tmp_path / "run")
+    assert len(rows) < 10
+    assert {(row["state"], row["reason"]) for row in rows} == {("FAIL", "RuntimeError: a <bug>")}
+    mended = (tmp_path / "broken.py").read_text().replace("== 1", "== 99")
+    (tmp_path / "broken.py").write_text(mended)
+    again = subprocess.run(
+        [*words, "--n_trials", str(len(rows) + 2)], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert again.returncode == 0
+    assert [row["state"] for row in read_results(tmp_path / "run")[len(rows) :]] == ["COMPLETE"] * 2
+
+
+def test_a_time_limit_ends_a_sweep_that_can_go_on(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path)
+    process = launch(tmp_path, spec, "--timeout", "8s", *settings({**LONG, "trainer.max_epochs": 5000}))
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert "timeout: stopping the workers" in output
+    assert "the same command goes on from here" in output
+    assert {trial.state.name for trial in trials(tmp_path)} == {"WAITING"}
+
+
+def test_the_study_may_live_in_a_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    process = launch(tmp_path, write_spec(tmp_path), "--storage", url)
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert len(optuna.load_study(study_name="tiny", storage=url).trials) == 4
+    assert len(read_results(tmp_path / "run")) == 4
+
+
+def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) -> None:
+    process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
+    wait_until(lambda: epochs_seen(tmp_path, 3), process)
+    workers_of(tmp_path)[0].terminate()
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
+        (number, "COMPLETE") for number in range(4)
+    ]
+
+
+WITHOUT_CHECKS = """
+from sweeps import cli, launch
+from sweeps.spec.preflight import Checked
+launch.check_in_child = lambda spec: Checked(spec, 0, [])
+cli.main()
+"""
+
+
+def test_a_second_signal_ends_a_launcher_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it gives back the trial of a worker that died, as somebody keeps the study's lock."""
+    spec, run_dir = resolved_spec(tmp_path), tmp_path / "run"
+    (tmp_path / "spec.yaml").write_text(spec.dump())
+    words = ["launch", tmp_path / "spec.yaml", "--run_dir", run_dir, "--workers", 0, "--wandb", "disabled"]
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_CHECKS, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until(lambda: (run_dir / "status.json").exists(), launcher)
+        monkeypatch.setattr("sweeps.study.study.identity", lambda: {"machine": machine(), "pid": 1, "started": "never"})
+        assert SharedStudy(run_dir, spec).claim(0)
+        with locked(run_dir / "study.lock"):
+            launcher.send_signal(signal.SIGINT)
+            wait_until(lambda: waits_for_lock(launcher.pid), launcher)
+            launcher.send_signal(signal.SIGTERM)
+            output = finish(launcher, timeout=20)
+        assert launcher.returncode == 130, output
+        assert "Traceback" not in output
+    finally:
+        launcher.kill()
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_spec", "of_base", "expected"),
+    [
+        ("disabled", "offline", "offline", "disabled"),
+        (None, "disabled", "offline", "disabled"),
+        (None, None, "disabled", "disabled"),
+        (None, None, "auto", "offline"),
+    ],
+)
+def test_workers_that_join_are_told_how_trials_are_tracked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Mode | None,
+    of_spec: Mode | None,
+    of_base: Mode,
+    expected: Mode,
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    base = {**tiny_spec(tmp_path)["base"], "tracking": {"wandb": of_base}}
+    spec = resolved_spec(tmp_path, base=base, tracking={"wandb": of_spec} if of_spec else {})
+    order = LaunchOptions(tmp_path / "run", None, asked)
+    assert run(replace(spec, workers=0, timeout=1e-3), order) == 0
+    assert SharedStudy(tmp_path / "run", spec).wandb == expected

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from sweep_specs import tiny_spec
+
+from sweeps.live import LiveView
+from sweeps.spec.parse_spec import parse_spec
+
+ROWS: list[dict[str, Any]] = [
+    {"number": 1, "state": "COMPLETE", "outcome": "completed", "reason": "max_epochs", "value": 0.97123, "epochs": 8}
+    | {"elapsed_s": 9.5, "config_id": "1", "deviation": None, "params.model.optimizer.lr": 0.012345, "run": None},
+    {"number": 0, "state": "FAIL", "outcome": "failed", "reason": "ValueError: [bold]x", "value": None, "epochs": None}
+    | {"elapsed_s": 1.0, "config_id": "0", "params.model.optimizer.lr": 0.5, "run": None},
+]
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    counts = {"COMPLETE": 1, "PRUNED": 0, "FAIL": 1, "RUNNING": 1, "WAITING": 0}
+    running = [{"number": 2, "epoch": 3, "value": 0.5, "elapsed_s": 4.2, "params": {"model.optimizer.lr": 0.1}}]
+    best = {"number": 1, "mean": 0.97123, "value": 0.97123, "n": 1}
+    found = {"name": "tiny", "state": "running", "n_trials": 4, "counts": counts, "running": running, "best": best}
+    return {**found, "outcomes": {"completed": 1, "failed": 1}, "elapsed_s": 20.0, "left_s": 30.0, **changes}
+
+
+def view(tmp_path: Path, terminal: bool) -> tuple[LiveView, io.StringIO]:
+    shown = LiveView(parse_spec(tiny_spec(tmp_path), tmp_path, "tiny"))
+    text = io.StringIO()
+    shown.console = Console(file=text, width=140, force_terminal=terminal, highlight=False)
+    shown._live = None
+    return shown, text
+
+
+def test_without_a_terminal_each_trial_that_ended_is_one_line(tmp_path: Path) -> None:
+    shown, text = view(tmp_path, terminal=False)
+    shown.update(status(best=None), [])
+    shown.update(status(), ROWS)
+    shown.update(status(), ROWS)
+    first, second = text.getvalue().splitlines()
+    assert first.startswith(
+        "trial 1 completed after 8 epochs, 9.5 s, 0.9712: lr=0.01235  [2/4, best so far 0.9712 (trial 1)"
+    )
+    assert "about 30 s left" in first
+    assert second.startswith("trial 0 failed after 0 epochs, 1.0 s, no value: ValueError: [bold]x")
+
+
+def test_trials_of_an_earlier_launch_are_not_told_again(tmp_path: Path) -> None:
+    shown, text = view(tmp_path, terminal=False)
+    shown.update(status(), ROWS)
+    assert text.getvalue() == ""
+
+
+def test_the_table_shows_trial_state_epoch_metric_and_time(tmp_path: Path) -> None:
+    shown, text = view(tmp_path, terminal=True)
+    shown.console.print(shown._table(status(), ROWS))
+    printed = text.getvalue()
+    for part in ("tiny  2/4", "val/acc", "completed", "failed", "running", "0.9712", "lr=0.01235"):
+        assert part in printed
+
+
+@pytest.mark.parametrize(("state", "goes_on"), [("finished", False), ("interrupted", True)])
+def test_the_end_says_what_to_do_next(tmp_path: Path, state: str, goes_on: bool) -> None:
+    shown, text = view(tmp_path, terminal=False)
+    shown.end(status(state=state), ROWS[:1], tmp_path)
+    printed = text.getvalue()
+    assert f"{state} after 20.0 s: 1 completed, 1 failed" in printed
+    assert f"sweeps best {tmp_path}" in printed
+    assert ("the same command goes on from here" in printed) == goes_on

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from optuna.trial import TrialState
+from sweep_specs import resolved_spec
+
+from sweeps import cli, status
+from sweeps.launch import LaunchOptions, SweepSupervisor
+from sweeps.live import LiveView
+from sweeps.results import read_results, read_status
+from sweeps.spec.preflight import Checked
+from sweeps.status import Progress, about
+from sweeps.study.records import TrialClaim, TrialOutcome, now
+from sweeps.study.study import SharedStudy
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> SharedStudy:
+    spec = resolved_spec(tmp_path, n_trials=4)
+    (tmp_path / "spec.yaml").write_text(spec.dump())
+    return SharedStudy(tmp_path, spec, create=True)
+
+
+@pytest.fixture
+def progress(tmp_path: Path, study: SharedStudy) -> Progress:
+    return Progress(study.spec, study, tmp_path, about(None, "offline", 2, "local"))
+
+
+def claimed(study: SharedStudy, slot: int = 0) -> TrialClaim:
+    claim = study.claim(slot)
+    assert claim is not None
+    return claim
+
+
+def end(study: SharedStudy, value: float | None) -> None:
+    state, outcome = (TrialState.FAIL, "failed") if value is None else (TrialState.COMPLETE, "completed")
+    row = {"outcome": outcome, "reason": "", "finished": now()}
+    assert study.finish(claimed(study), TrialOutcome(state, None if value is None else [value], None, row))
+
+
+def test_what_is_published_is_what_the_study_holds(tmp_path: Path, study: SharedStudy, progress: Progress) -> None:
+    end(study, 0.25)
+    end(study, None)
+    running = claimed(study, slot=5)
+    study.report(running, 1, 0.5)
+    study.report(running, 2, 0.75)
+    study.release(claimed(study))
+    found = progress.publish("running")
+    assert found == read_status(tmp_path)
+    assert found["counts"] == {"COMPLETE": 1, "PRUNED": 0, "FAIL": 1, "RUNNING": 1, "WAITING": 1}
+    assert found["outcomes"] == {"completed": 1, "failed": 1}
+    assert (found["n_trials"], found["workers"], found["storage"]) == (4, 2, "journal")
+    assert (found["best"]["number"], found["best"]["value"]) == (0, 0.25)
+    (shown,) = found["running"]
+    assert (shown["number"], shown["slot"], shown["epoch"], shown["value"]) == (2, 5, 2, 0.75)
+    assert shown["params"] == running.values
+    assert [row["number"] for row in read_results(tmp_path)] == [0, 1]
+
+
+def test_the_table_is_written_when_it_changed(tmp_path: Path, study: SharedStudy, progress: Progress) -> None:
+    end(study, 0.25)
+    progress.publish("running")
+    table = tmp_path / "results.csv"
+    table.unlink()
+    progress.publish("running")
+    assert not table.exists()
+    end(study, 0.5)
+    progress.publish("running")
+    assert [row["value"] for row in read_results(tmp_path)] == [0.25, 0.5]
+
+
+def test_a_trial_whose_owner_is_not_known_yet_is_shown(study: SharedStudy, progress: Progress) -> None:
+    study._study.ask()  # in the middle of a claim
+    (shown,) = progress.publish("running")["running"]
+    assert (shown["number"], shown["slot"], shown["elapsed_s"]) == (0, None, None)
+
+
+def test_a_mark_changes_with_every_epoch_and_every_end(study: SharedStudy, progress: Progress) -> None:
+    marks = []
+
+    def mark() -> None:
+        progress.publish("running")
+        marks.append(progress.mark())
+
+    mark()
+    claim = claimed(study)
+    study.report(claim, 1, 0.5)
+    mark()
+    study.report(claim, 2, 0.5)
+    mark()
+    study.finish(claim, TrialOutcome(TrialState.COMPLETE, [0.5], None, {"outcome": "completed", "finished": now()}))
+    mark()
+    assert len(set(marks)) == 4
+
+
+def test_a_password_is_not_told() -> None:
+    told = about("postgresql://me:secret@host/db", "offline", 2, "local")
+    assert told["storage"] == "postgresql://me:***@host/db"
+    assert "secret" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_once_and_gone_on_from(
+    tmp_path: Path,
+    study: SharedStudy,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    engine = SimpleNamespace(order=SimpleNamespace(wandb="offline"), slots=[0, 1])
+    order = LaunchOptions(tmp_path, None, "offline")
+    sweep = SweepSupervisor(Checked(study.spec, 0, []), order, study, cast(Any, engine))
+    view = LiveView(study.spec)
+    sweep._publish(view, "running")
+    before = read_status(tmp_path)
+    end(study, 0.25)
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(number, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(status, "write_text", full)
+        patch.setattr("sweeps.results.write_text", full)
+        for _ in range(3):
+            sweep._publish(view, "running")
+    assert read_status(tmp_path) == before
+    sweep._publish(view, "running")
+    sweep._publish(view, "running")
+    assert read_status(tmp_path)["counts"]["COMPLETE"] == 1
+    assert [row["value"] for row in read_results(tmp_path)] == [0.25]
+    output = capsys.readouterr().out
+    assert output.count(f"{tmp_path}: no space left on the device; the sweep waits for space") == 1
+    assert output.count(f"{tmp_path}: there is space again; going on") == 1
+
+    def broken(path: Path, text: str) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(status, "write_text", broken)
+    with pytest.raises(OSError, match="broken"):
+        sweep._publish(view, "running")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        (None, "launch it again to go on\n"),
+        (
+            "postgresql://me:secret@host/studies",
+            "launch it again to go on; workers that joined it go on by themselves\n",
+        ),
+    ],
+)
+def test_a_sweep_that_was_broken_off_says_how_it_goes_on(
+    tmp_path: Path, study: SharedStudy, capsys: pytest.CaptureFixture[str], url: str | None, advice: str
+) -> None:
+    Progress(study.spec, study, tmp_path, about(url, "offline", 2, "local")).publish("interrupted")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(["status", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{study.spec.name}: interrupted, no trial yet of 4\n")
+    assert printed.endswith(advice)

@@ -1,0 +1,460 @@
+"""A worker in this process: claim, run, finish; every outcome; the files that a trial leaves."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import yaml
+from optuna.trial import TrialState
+from paths import REPOSITORY
+from stand_in_workers import wait_for, waits_for_lock
+from sweep_specs import resolved_spec, tiny_spec
+
+import sweeps.worker.run_trial
+from lit_dl import Classifier
+from lit_dl.cli.lit_cli import build_run
+from lit_dl.config.keys import load_yaml
+from lit_dl.errors import ConfigError
+from lit_dl.run.run import Run
+from lit_dl.tracking import Mode, logged_rows
+from sweeps.cli import build_parser
+from sweeps.replay import replay_trial
+from sweeps.results import Row, rows_of
+from sweeps.spec.spec import SlotSize
+from sweeps.study.locks import locked
+from sweeps.study.records import TrialOutcome
+from sweeps.study.study import SharedStudy
+from sweeps.worker.loop import work
+from sweeps.worker.run_trial import WorkerContext
+
+
+def sweep(folder: Path, stop: Any = None, **changes: Any) -> tuple[SharedStudy, list[Row]]:
+    """Runs a whole sweep here; its study and its rows."""
+    study, run_dir = launched(folder, **changes), folder / "run"
+    join(run_dir, "disabled", stop)
+    return study, rows_of(study.spec, study.trials(), study.evaluations())
+
+
+def launched(folder: Path, slot: SlotSize | None = None, **changes: Any) -> SharedStudy:
+    """A study in a run folder, as a launcher leaves them to its workers; a slot as on a machine with GPUs."""
+    run_dir = folder / "run"
+    run_dir.mkdir(exist_ok=True)
+    spec = resolved_spec(folder, **changes)
+    spec = replace(spec, slot=slot or spec.slot)
+    (run_dir / "spec.yaml").write_text(spec.dump())
+    return SharedStudy(run_dir, spec, create=True)
+
+
+def join(run_dir: Path, wandb: Mode | None = None, stop: Any = None) -> None:
+    """Runs a worker here."""
+    work(run_dir, None, WorkerContext(run_dir, 0, 1, wandb, stop or threading.Event()))
+
+
+def test_a_sweep_leaves_rows_files_and_one_evaluation(tmp_path: Path) -> None:
+    study, rows = sweep(tmp_path, n_trials=3)
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
+    folder = tmp_path / "run" / "trials" / "00001"
+    tables = {"metrics.csv", "diagnostics.csv", "learning_curve_plot.png"}
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "checkpoints", "log.txt"} | tables
+    with (folder / "metrics.csv").open() as file:
+        epochs = [float(line["val/acc"]) for line in csv.DictReader(file)]
+    row = rows[1]
+    assert row["value"] == max(epochs) == row["metrics.val/acc"]
+    assert row["best_epoch"] == epochs.index(max(epochs)) + 1
+    assert row["epochs"] == len(epochs) == 3
+    assert row["final.val/acc"] == epochs[-1]
+    assert row["parameters"] == 65 * row["params.model.network.width"] * 1 + sum_of_rest(row)
+    parts = [row[f"{name}_s"] for name in ("train", "validate", "data", "checkpoint", "tracking", "waiting")]
+    assert all(part >= 0 for part in parts)
+    assert sum(parts) <= row["total_s"]
+    winner = max(rows, key=lambda r: r["value"])["number"]
+    assert [row["number"] for row in rows if "metrics.test/acc" in row] == [winner]
+    assert set(study.evaluations()) == {winner}
+
+
+def sum_of_rest(row: Row) -> int:
+    """Second hidden layer and output of an MLP of depth 2 on two classes."""
+    width = int(row["params.model.network.width"])
+    return (width + 1) * width + (width + 1) * 2
+
+
+def test_a_trial_is_a_config_file_that_repeats_it(tmp_path: Path) -> None:
+    sweep(tmp_path, n_trials=1)
+    assert replay_trial(tmp_path / "run", 0) == 0
+    config = load_yaml(tmp_path / "run" / "trials" / "00000" / "config.yaml")
+    text = yaml.safe_dump(config)
+    assert str(tmp_path / "run") not in text
+    assert config["threads"] == 1
+    config["seed_everything"] += 1
+    (tmp_path / "run" / "trials" / "00000" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert replay_trial(tmp_path / "run", 0) == 1
+
+
+def test_the_best_checkpoint_loads_plainly_and_gives_what_was_reported(tmp_path: Path) -> None:
+    _, rows = sweep(tmp_path, n_trials=1)
+    folder = tmp_path / "run" / "trials" / "00000"
+    module = Classifier.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    run = build_run(load_yaml(folder / "config.yaml"))
+    run.module.load_state_dict(module.state_dict())
+    assert run.test()["test/acc"] == rows[0]["metrics.test/acc"]
+
+
+class FirstEpochPruner(optuna.pruners.BasePruner):
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return trial.number > 0
+
+
+def test_a_pruned_trial_ends_after_its_epoch_and_is_not_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.study.storage.build_pruner", lambda spec: FirstEpochPruner())
+    study, rows = sweep(tmp_path, n_trials=2, pruner="MedianPruner")
+    assert [(row["state"], row["outcome"], row["epochs"]) for row in rows] == [
+        ("COMPLETE", "completed", 3),
+        ("PRUNED", "pruned", 1),
+    ]
+    assert set(study.trials()[1].intermediate_values) == {1}
+    assert replay_trial(tmp_path / "run", 1) == 0
+
+
+def test_divergence_is_an_outcome_that_the_sampler_learns_from(tmp_path: Path) -> None:
+    space = {"model.optimizer.lr": {"choices": [1e30]}, "model.optimizer.name": {"choices": ["sgd"]}}
+    study, rows = sweep(tmp_path, n_trials=1, space=space, objective={"metric": "val/loss", "direction": "minimize"})
+    assert (rows[0]["state"], rows[0]["outcome"]) == ("PRUNED", "diverged")
+    assert study.trials()[0].constraints == {"diverged": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "outcome"),
+    [
+        (ValueError("no such <thing>"), "FAIL", "failed"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "PRUNED", "out_of_memory"),
+        (SystemExit(1), "FAIL", "failed"),
+    ],
+)
+def test_what_a_run_raises_ends_its_trial_and_no_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    state: str,
+    outcome: str,
+) -> None:
+    fit, calls = Run.fit, iter([True, False])
+
+    def fails_once(self: Run, resume: bool) -> None:
+        if next(calls, False):
+            raise error
+        fit(self, resume)
+
+    monkeypatch.setattr(Run, "fit", fails_once)
+    _, rows = sweep(tmp_path, n_trials=2)
+    assert [(row["state"], row["outcome"]) for row in rows] == [(state, outcome), ("COMPLETE", "completed")]
+    assert rows[0]["reason"] == f"{type(error).__name__}: {error}"
+    assert ("Traceback" in capsys.readouterr().err) == (outcome == "failed")
+
+
+def test_an_interrupted_trial_waits_and_the_same_total_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AfterSome:
+        def __init__(self, looks: int) -> None:
+            self.looks = looks
+
+        def is_set(self) -> bool:
+            self.looks -= 1
+            return self.looks < 0
+
+    study, rows = sweep(tmp_path, stop=AfterSome(25), n_trials=3)
+    assert {trial.state.name for trial in study.trials()} == {"COMPLETE", "WAITING"}
+    interrupted = next(trial for trial in study.trials() if trial.state.name == "WAITING")
+    study, rows = sweep(tmp_path, n_trials=3)
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 3
+    assert [row["attempt"] for row in rows] == [2 if row["number"] == interrupted.number else 1 for row in rows]
+    uninterrupted = tmp_path / "other"
+    uninterrupted.mkdir()
+    _, expected = sweep(uninterrupted, n_trials=3)
+    assert [row["value"] for row in rows] == [row["value"] for row in expected]
+
+
+def test_all_trials_are_evaluated_when_the_spec_says_so(tmp_path: Path) -> None:
+    _, rows = sweep(tmp_path, n_trials=2, evaluate_test="all")
+    assert all("metrics.test/acc" in row for row in rows)
+
+
+def test_a_result_that_comes_late_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_trial = sweeps.worker.run_trial.run_trial
+    taken: list[Any] = []
+
+    def steal(spec: Any, claim: Any, *rest: Any) -> Any:
+        verdict = run_trial(spec, claim, *rest)
+        other = SharedStudy(tmp_path / "run", spec)
+        if not taken:
+            other.release(claim)  # as a launcher does that takes this worker for dead
+            taken.append(other.claim(1))
+        else:
+            other.finish(taken[0], TrialOutcome(TrialState.COMPLETE, [0.125], None, {**verdict.row, "slot": 1}))
+        return verdict
+
+    monkeypatch.setattr("sweeps.worker.loop.run_trial", steal)
+    _, rows = sweep(tmp_path, n_trials=2)
+    assert [(row["state"], row["slot"]) for row in rows] == [("COMPLETE", 1), ("COMPLETE", 0)]
+    assert rows[0]["value"] == 0.125
+
+
+FOREIGN = {
+    "base": {
+        "model": {"class_path": "someone.Net"},
+        "data": {"class_path": "examples.two_moons.MoonsData"},
+        "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 1},
+    },
+    "objective": {"metric": "valid_loss", "direction": "minimize"},
+    "space": {"model.lr": {"low": 0.001, "high": 0.1}},
+}
+WITHOUT_TEST = """
+from examples.two_moons import MoonsNet
+from lightning.pytorch import LightningModule
+class Net(MoonsNet):
+    test_step = LightningModule.test_step
+    def __init__(self, lr: float = 0.01):
+        super().__init__(hidden=4, lr=lr)
+"""
+WITH_OBJECTS = """
+from pathlib import Path
+from examples.two_moons import MoonsNet
+class Net(MoonsNet):
+    def __init__(self, lr: float = 0.01, folder: Path = Path("here")):
+        super().__init__(hidden=4, lr=lr)
+        self.save_hyperparameters()
+"""
+BROKEN_TEST = """
+from examples.two_moons import MoonsNet
+class Net(MoonsNet):
+    def __init__(self, lr: float = 0.01):
+        super().__init__(hidden=4, lr=lr)
+    def test_step(self, batch, batch_idx):
+        raise RuntimeError("no test today")
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*not loaded, as its hyperparameters")
+@pytest.mark.parametrize("module", [WITHOUT_TEST, WITH_OBJECTS, BROKEN_TEST])
+def test_a_winner_that_cannot_be_tested_is_a_winner_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "someone", raising=False)
+    (tmp_path / "someone.py").write_text(module)
+    study, rows = sweep(tmp_path, n_trials=2, **FOREIGN)
+    assert [row["outcome"] for row in rows] == ["completed"] * 2
+    assert len(study.evaluations()) == 1
+    monkeypatch.delitem(sys.modules, "someone")
+
+
+class EveryEpochPruner(optuna.pruners.BasePruner):
+    """Would stop each trial at each epoch but the first."""
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return max(trial.intermediate_values) > 1
+
+
+def test_a_verdict_stands_while_min_epochs_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.study.storage.build_pruner", lambda spec: EveryEpochPruner())
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"] |= {"min_epochs": 4, "max_epochs": 6}
+    study, rows = sweep(tmp_path, n_trials=1, base=given["base"], pruner="MedianPruner")
+    assert (rows[0]["state"], rows[0]["outcome"]) == ("PRUNED", "pruned")
+    assert set(study.trials()[0].intermediate_values) == {1, 2}
+
+
+def test_what_reached_its_last_epoch_is_not_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.study.storage.build_pruner", lambda spec: EveryEpochPruner())
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"]["max_epochs"] = 2
+    _, rows = sweep(tmp_path, n_trials=1, base=given["base"], pruner="MedianPruner")
+    assert (rows[0]["state"], rows[0]["epochs"]) == ("COMPLETE", 2)
+
+
+def test_only_epochs_with_a_validation_are_reported(tmp_path: Path) -> None:
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"] |= {"check_val_every_n_epoch": 2, "max_epochs": 5}
+    given["base"]["early_stopping"] = {"patience": None}
+    study, rows = sweep(tmp_path, n_trials=1, base=given["base"])
+    assert set(study.trials()[0].intermediate_values) == {2, 4}
+    last = torch.load(tmp_path / "run" / "trials" / "00000" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["epoch"] + 1 == rows[0]["epochs"] == 5
+
+
+def test_mixed_precision_takes_clipped_gradients(tmp_path: Path) -> None:
+    given = tiny_spec(tmp_path)
+    given["base"]["trainer"] |= {"precision": "bf16-mixed", "gradient_clip_val": 1.0}
+    _, rows = sweep(tmp_path, n_trials=1, base=given["base"])
+    assert rows[0]["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("evaluated_by", ["us", "another"])
+def test_the_winner_keeps_its_checkpoint_until_it_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated_by: str
+) -> None:
+    if evaluated_by == "another":  # which is at it
+        monkeypatch.setattr(SharedStudy, "take_evaluation", lambda study, number: False)
+    study, rows = sweep(tmp_path, n_trials=3, keep="none")
+    winner = max(rows, key=lambda row: row["value"])["number"]
+    left = [int(path.parent.name) for path in (tmp_path / "run").glob("trials/*/checkpoints")]
+    assert left == ([] if evaluated_by == "us" else [winner])
+    assert set(study.evaluations()) == ({winner} if evaluated_by == "us" else set())
+
+
+def test_a_disk_that_is_full_when_a_trial_begins_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch, calls = Path.touch, iter([True, True, False])
+
+    def full_at_first(path: Path, *words: Any) -> None:
+        if path.name == "log.txt" and next(calls, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        touch(path, *words)
+
+    monkeypatch.setattr(Path, "touch", full_at_first)
+    monkeypatch.setattr("lit_dl.files.sleep", lambda _: None)
+    _, rows = sweep(tmp_path, n_trials=1)
+    assert [(row["outcome"], row["attempt"]) for row in rows] == [("completed", 1)]
+    assert capsys.readouterr().out.count("log.txt: no space left on the device; waiting for space") == 1
+
+
+def test_epochs_that_the_storage_could_not_be_told_are_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, calls = SharedStudy._report, iter([True, False, True, True, False, False])
+
+    def away_at_times(self: SharedStudy, *news: Any) -> str | None:
+        if not next(calls):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return report(self, *news)
+
+    monkeypatch.setattr(SharedStudy, "_report", away_at_times)
+    study, rows = sweep(tmp_path, n_trials=2)
+    assert [set(trial.intermediate_values) for trial in study.trials()] == [{1, 2, 3}] * 2
+    for trial in study.trials():
+        with (tmp_path / "run" / "trials" / f"{trial.number:05d}" / "metrics.csv").open() as file:
+            table = {int(line["epoch"]): float(line["val/acc"]) for line in csv.DictReader(file)}
+        assert trial.intermediate_values == table
+    assert [row["outcome"] for row in rows] == ["completed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "expected"),
+    [
+        ("disabled", None, "disabled"),
+        ("offline", None, "offline"),
+        (None, None, "offline"),  # by a launcher of before it was said
+        ("disabled", "offline", "offline"),
+        ("offline", "disabled", "disabled"),
+    ],
+)
+def test_a_worker_that_joins_tracks_as_the_launcher_said_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Mode | None, asked: Mode | None, expected: Mode
+) -> None:
+    assert build_parser().parse_args(["worker", "run"]).wandb is None
+    study = launched(tmp_path, n_trials=1, evaluate_test="none")
+    if said is not None:
+        study.wandb = said
+    modes = []
+
+    def run_trial(spec: Any, claim: Any, context: WorkerContext, *rest: Any) -> TrialOutcome:
+        modes.append(context.wandb)
+        return TrialOutcome(TrialState.COMPLETE, [0.5], None, {"outcome": "completed"})
+
+    monkeypatch.setattr("sweeps.worker.loop.run_trial", run_trial)
+    join(tmp_path / "run", asked)
+    assert modes == [expected]
+
+
+def test_a_worker_that_cannot_track_as_the_launcher_said_takes_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    study = launched(tmp_path)
+    study.wandb = "online"
+    with pytest.raises(ConfigError, match=r"^tracking\.wandb: online needs an API key"):
+        join(tmp_path / "run")
+    assert study.trials() == []
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(1, 0), (2, 1), (4, 3), (0.25, 0)])
+def test_a_worker_with_fewer_gpus_than_a_slot_takes_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float, seen: int
+) -> None:
+    study = launched(tmp_path, n_trials=1, slot=SlotSize(gpus=gpus))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+    with pytest.raises(ConfigError, match=rf"^slot\.gpus: must be GPUs .* got {gpus}, and this one sees {seen}$"):
+        join(tmp_path / "run")
+    assert study.trials() == []
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(2, 2), (1, 3), (0.5, 1), (None, 0)])
+def test_a_worker_with_the_gpus_of_a_slot_takes_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float | None, seen: int
+) -> None:
+    study = launched(tmp_path, n_trials=1, evaluate_test="none", slot=SlotSize(gpus=gpus))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+    verdict = TrialOutcome(TrialState.COMPLETE, [0.5], None, {"outcome": "completed"})
+    monkeypatch.setattr("sweeps.worker.loop.run_trial", lambda *_: verdict)
+    join(tmp_path / "run")
+    assert study.is_finished()
+
+
+SLURM = {
+    "SLURM_JOB_ID": "1234",
+    "SLURM_JOB_NAME": "sweep",
+    "SLURM_NTASKS": "4",
+    "SLURM_NNODES": "1",
+    "SLURM_NODEID": "0",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "3",
+}
+
+
+def test_a_task_of_a_slurm_job_is_a_worker_of_its_own_that_tracks_all_it_runs(tmp_path: Path) -> None:
+    """Lightning would make one training of the job's four tasks, of which the first alone tells W&B."""
+    study = launched(tmp_path, n_trials=1, evaluate_test="none")
+    words = [sys.executable, "-m", "sweeps", "worker", str(tmp_path / "run")]
+    done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **SLURM}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = rows_of(study.spec, study.trials(), {})
+    assert (row["outcome"], row["slot"]) == ("completed", 3), row["reason"]
+    (path,) = (tmp_path / "run" / "trials" / "00000").glob("wandb/offline-run-*/run-*.wandb")
+    tracked = {line["epoch"]: line["val/acc"] for line in logged_rows(path) if "val/acc" in line}
+    assert tracked == study.trials()[0].intermediate_values
+    assert len(tracked) == 3
+
+
+def test_a_trial_is_repeated_in_a_slurm_job_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path, n_trials=1)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert replay_trial(tmp_path / "run", 0) == 0
+
+
+def test_a_second_signal_ends_a_worker_that_hangs(tmp_path: Path) -> None:
+    launched(tmp_path)
+    words = [sys.executable, "-m", "sweeps", "worker", str(tmp_path / "run")]
+    with locked(tmp_path / "run" / "study.lock"), subprocess.Popen(words, cwd=tmp_path) as worker:
+        try:
+            wait_for(lambda: waits_for_lock(worker.pid) or worker.poll() is not None)
+            worker.send_signal(signal.SIGTERM)
+            worker.send_signal(signal.SIGINT)
+            assert worker.wait(timeout=20) == 143
+        finally:
+            worker.kill()
