@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from postgresql import Server, binaries
+from postgresql import Server
+from services import postgresql_server
 
 torch.set_num_threads(1)
 
@@ -64,12 +65,9 @@ def blobs(samples: int, seed: int, side: int = 8, classes: int = 10) -> tuple[np
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A PostgreSQL server; without PostgreSQL the test is skipped."""
-    if binaries() is None:
-        pytest.skip("PostgreSQL is not installed")
-    started = Server()
-    yield started
-    started.close()
+    """A PostgreSQL server, shared by the tests of a process."""
+    with postgresql_server() as started:
+        yield started
 
 
 @pytest.fixture

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from forked import run_python
 from paths import REPOSITORY
-from postgresql import PASSWORD, Server, binaries
+from postgresql import PASSWORD, Server
 from sweep_specs import tiny_data, write_spec
 
 SOURCES = sorted(path for package in ("lit_dl", "sweeps") for path in (REPOSITORY / package).rglob("*.py"))
@@ -33,16 +31,6 @@ class Sometimes(Classifier):
 """
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """The URL of a PostgreSQL server's; without PostgreSQL the tests are skipped."""
-    if binaries() is None:
-        pytest.skip("PostgreSQL is not installed")
-    server = Server()
-    yield server.url
-    server.close()
-
-
 def base(folder: Path) -> dict[str, Any]:
     network = {"input_shape": [1, 8, 8], "outputs": 2, "width": 8}
     return {
@@ -52,12 +40,12 @@ def base(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_no_secret_is_in_any_file_or_output(tmp_path: Path, database: str) -> None:
+def test_no_secret_is_in_any_file_or_output(tmp_path: Path, server: Server) -> None:
     (tmp_path / "someones.py").write_text(MODULE)
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {NETRC}\n")
     environment = {
         **os.environ,
-        "SWEEPS_STORAGE": database,
+        "SWEEPS_STORAGE": server.url,
         "WANDB_API_KEY": KEY,
         "MY_TOKEN": VALUE,
         "NETRC": str(tmp_path / "netrc"),
@@ -70,8 +58,7 @@ def test_no_secret_is_in_any_file_or_output(tmp_path: Path, database: str) -> No
 
     def sweeps(*words: object, status: int = 0) -> None:
         nonlocal outputs
-        command = [sys.executable, "-m", "sweeps", *map(str, words)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = run_python(["-m", "sweeps", *map(str, words)], tmp_path, environment)
         outputs += done.stdout + done.stderr
         assert done.returncode == status, done.stdout + done.stderr
 
@@ -80,7 +67,7 @@ def test_no_secret_is_in_any_file_or_output(tmp_path: Path, database: str) -> No
     sweeps("best", run_dir, "--json")
     sweeps("report", run_dir)
     sweeps("replay", run_dir, "--trial", 0)
-    environment["SWEEPS_STORAGE"] = database.replace("127.0.0.1", "127.0.0.1:1,127.0.0.1")
+    environment["SWEEPS_STORAGE"] = server.url.replace("127.0.0.1", "127.0.0.1:1,127.0.0.1")
     sweeps("worker", run_dir, status=2)
     logs = "".join(path.read_text() for path in run_dir.glob("trials/*/log.txt"))
     assert "a <bug>" in logs

@@ -12,7 +12,6 @@ from torch import Tensor
 from lit_dl.data.batches import Batch
 from lit_dl.data.in_memory import InMemoryDataModule, check_validation, split
 from lit_dl.errors import ConfigError, unknown_name
-from lit_dl.modules.classifier import Classifier
 from lit_dl.randomness import generator
 
 Gate = Literal["and", "or", "nand", "nor", "xor", "xnor"]
@@ -159,7 +158,9 @@ def evaluate(module: LightningModule, inputs: Tensor) -> Tensor:
 
 
 def _classes(module: LightningModule, outputs: Tensor) -> Tensor:
-    """Classes (n,) int64; a module that is not ours means 1 by a positive output, or the largest of several."""
-    if isinstance(module, Classifier):
-        return module.classes(outputs)
+    """Classes (n,) int64. A module without `classes` means class 1 by a positive output, or the largest of several."""
+    decide = getattr(module, "classes", None)  # `Classifier.classes`; this room knows no module class
+    if callable(decide):
+        classes: Tensor = decide(outputs)
+        return classes
     return (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(1)
