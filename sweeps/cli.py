@@ -90,7 +90,8 @@ def status(args: argparse.Namespace) -> int:
 def best(args: argparse.Namespace) -> int:
     """Show the best configuration, its checkpoint and its config."""
     from sweeps.results import ranking, read_results, read_status
-    from sweeps.spec.spec import Objective
+    from sweeps.spec.objective import Objective
+    from sweeps.trial_folder import TrialFolder
 
     run_dir = Path(args.run_dir)
     objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
@@ -98,9 +99,9 @@ def best(args: argparse.Namespace) -> int:
     if not ranked:
         raise LitError(f"{run_dir}: no trial has completed yet")
     row = ranked[0]
-    folder = run_dir / "trials" / f"{row['number']:05d}"
-    files = {"config": folder / "config.yaml", "checkpoint": folder / "checkpoints" / "best.ckpt"}
-    found = {**row, **{name: str(path) for name, path in files.items() if path.exists()}}
+    folder = TrialFolder(run_dir, row["number"])
+    files = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
+    found = {**row, **{name: str(path) for name, path in files.items() if path is not None}}
     if args.json:
         print(json.dumps(found, indent=1))
         return 0

@@ -13,7 +13,7 @@ from lit_dl.cli.command import ignore_slurm, silence_lightning
 from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.keys import load_yaml
 from lit_dl.errors import StorageError
-from sweeps.results import trial_dir
+from sweeps.trial_folder import TrialFolder
 from sweeps.worker.run_trial import on_one_device
 
 
@@ -40,7 +40,7 @@ def replay_trial(run_dir: Path, number: int) -> int:
     Raises:
         StorageError: The trial has left no config or no metrics.
     """
-    folder = trial_dir(run_dir, number)
+    folder = TrialFolder(run_dir, number).path
     if not (folder / "config.yaml").is_file() or not (folder / "metrics.csv").is_file():
         raise StorageError(f"{folder}: must hold config.yaml and metrics.csv of a trial that ran an epoch; it does not")
     before = _rows(folder / "metrics.csv")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import StorageError
 from lit_dl.files import write_text
-from sweeps.spec.spec import Objective, SweepSpec
+from sweeps.spec.objective import Objective
+from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import configuration
 
 if TYPE_CHECKING:
@@ -41,11 +42,6 @@ FIRST_COLUMNS = (
 _TEXT = ("state", "outcome", "reason", "config_id", "run", "started", "finished")
 
 
-def trial_dir(run_dir: Path, number: int) -> Path:
-    """The folder of a trial."""
-    return run_dir / "trials" / f"{number:05d}"
-
-
 def rows_of(
     spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Mapping[str, float]]
 ) -> list[Row]:
@@ -55,10 +51,9 @@ def rows_of(
 
 def _row(spec: SweepSpec, trial: FrozenTrial, evaluation: Mapping[str, float]) -> Row:
     result = dict(trial.user_attrs.get("result", {}))
-    seed = spec.base.get("seed_everything", 0)
     row = dict.fromkeys(FIRST_COLUMNS)
     row |= {"number": trial.number, "state": trial.state.name, "outcome": "failed", "reason": "unknown"}
-    row |= {"seed": (0 if isinstance(seed, bool) else seed) + trial.user_attrs.get("seed_number", 0)}
+    row["seed"] = spec.seed(trial.user_attrs.get("seed_number", 0))
     row |= {"config_id": configuration(trial), "run": trial.user_attrs.get("run")}
     head = {key: value for key, value in result.items() if not key.startswith(("metrics.", "final."))}
     row |= head
@@ -128,7 +123,7 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
             groups.setdefault(str(row["config_id"]), []).append(row)
     points = {config_id: _point(members, objectives) for config_id, members in groups.items()}
     pareto = _pareto_front(points.values()) if len(objectives) > 1 else set()
-    sign = _signs(objectives)[0]
+    sign = objectives[0].sign
     entries = []
     for config_id, members in groups.items():
         values = [float(row["value"]) for row in members]
@@ -143,16 +138,13 @@ def ranking(rows: Iterable[Row], objectives: list[Objective]) -> list[Row]:
     return sorted(entries, key=lambda e: (e["n"] < most, several and not e["front"], sign * e["mean"], e["number"]))
 
 
-def _signs(objectives: list[Objective]) -> list[float]:
-    return [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
-
-
 def _point(members: list[Row], objectives: list[Objective]) -> tuple[float, ...]:
     """Means of all objectives over the runs of a configuration, so that less is better."""
-    keys = [f"metrics.{objective.metric}" for objective in objectives]
-    means = [fmean(float(row.get(key, math.nan)) for row in members) for key in keys]
-    signed = zip(_signs(objectives), means, strict=True)
-    return tuple(math.inf if math.isnan(mean) else sign * mean for sign, mean in signed)
+    point = []
+    for objective in objectives:
+        mean = fmean(float(row.get(f"metrics.{objective.metric}", math.nan)) for row in members)
+        point.append(math.inf if math.isnan(mean) else objective.sign * mean)
+    return tuple(point)
 
 
 def _pareto_front(points: Iterable[tuple[float, ...]]) -> set[tuple[float, ...]]:

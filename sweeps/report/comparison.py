@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sweeps.report.statistics import Interval, difference_interval, mean_interval
 from sweeps.report.sweep_data import SweepData
 from sweeps.results import Row
+from sweeps.spec.objective import direction_sign
 from sweeps.spec.published import COLUMNS, PublishedClaim, PublishedTable, Quantity
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -128,7 +129,7 @@ def claim_verdict(claim: PublishedClaim, difference: Interval) -> str:
     """What the interval of a difference says of a claim, by the rule above."""
     if difference.half is None:
         return UNDECIDED
-    sign = 1 if claim.direction == "maximize" else -1
+    sign = -direction_sign(claim.direction)  # here more is better
     low, high = sorted(sign * (difference.mean + end * difference.half) for end in (-1, 1))
     if claim.within is None:
         return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else UNDECIDED

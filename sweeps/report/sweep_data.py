@@ -17,6 +17,7 @@ from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Parameter, Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.liveness import is_alive
+from sweeps.trial_folder import TrialFolder
 
 Curve = list[tuple[int, float]]
 
@@ -49,8 +50,8 @@ class SweepData:
 
     @property
     def sign(self) -> float:
-        """Times this, less is better."""
-        return -1.0 if self.spec.objectives[0].direction == "maximize" else 1.0
+        """Factor that makes less of the first objective better."""
+        return self.spec.objectives[0].sign
 
     @property
     def completed(self) -> list[Row]:
@@ -76,7 +77,7 @@ class SweepData:
 
     def folder(self, number: int) -> Path:
         """The folder of a trial."""
-        return self.run_dir / "trials" / f"{number:05d}"
+        return TrialFolder(self.run_dir, number).path
 
     def values(self, row: Row) -> Values:
         """Parameters of a trial as the spec spells them; one that does not apply to it is missing."""

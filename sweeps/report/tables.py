@@ -10,6 +10,7 @@ from typing import Any
 
 from sweeps.report.sweep_data import SweepData, duration, shorten, show, show_mean
 from sweeps.results import Row
+from sweeps.trial_folder import TrialFolder
 
 Cell = tuple[str, Any]
 """What is shown, and what it is sorted by (`None`: by what is shown)."""
@@ -103,12 +104,11 @@ def _mean(rows: Sequence[Row], key: str) -> str:
 
 
 def _files(sweep: SweepData, entry: Row) -> str:
-    folder = sweep.folder(entry["number"])
-    kept = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
-    path = next((path for path in kept if path.is_file()), None)
+    folder = TrialFolder(sweep.run_dir, entry["number"])
+    path = folder.checkpoint()
     checkpoint = f"<code>{escape(str(path))}</code>" if path else "none is left in the run folder"
     replay = f"sweeps replay {shlex.quote(str(sweep.run_dir))} --trial {entry['number']}"
-    again = f"lit-dl fit --config {shlex.quote(str(folder / 'config.yaml'))}"
+    again = f"lit-dl fit --config {shlex.quote(str(folder.config))}"
     return (
         f'<p class="files">Checkpoint: {checkpoint}</p>\n'
         f'<p class="note">Run it again and compare every metric of every epoch:</p><pre>{escape(replay)}</pre>\n'

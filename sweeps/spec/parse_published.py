@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError, suggest, unknown_name
+from sweeps.spec.objective import DIRECTIONS
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity, Values, usual_direction
 
 if TYPE_CHECKING:
     from sweeps.spec.spec import SweepSpec
 
-_DIRECTIONS = ("minimize", "maximize")
 _TABLE_KEYS = ("title", "source", "metric", "at", "tolerance", "values")
 _CLAIM_KEYS = ("claim", "metric", "at", "better", "worse", "direction", "same", "within")
 
@@ -99,8 +99,8 @@ def _claim(given: object, key: str, runs: Collection[str]) -> PublishedClaim:
     if set(better) & set(worse):
         raise ConfigError(f"{key}.worse", f"must be other runs than better; got {entry['worse']!r}")
     direction = entry.get("direction", usual_direction(quantity.metric))
-    if direction not in _DIRECTIONS:
-        raise unknown_name(f"{key}.direction", direction, _DIRECTIONS)
+    if direction not in DIRECTIONS:
+        raise unknown_name(f"{key}.direction", direction, DIRECTIONS)
     return PublishedClaim(text, quantity, better, worse, direction)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from lit_dl.config.keys import Config, flatten, load_yaml, normal_key, normalize
 from lit_dl.config.overlay import overlay
 from lit_dl.errors import ConfigError, suggest, unknown_name
+from sweeps.spec.objective import DIRECTIONS, Objective
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
-from sweeps.spec.spec import CHECKS, DIRECTIONS, EVALUATIONS, Objective, Plugin, SlotSize, SweepSpec
+from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, SweepSpec
 
 
 def load_spec(path: Path, settings: Mapping[str, Any] | None = None, **overrides: Any) -> SweepSpec:

@@ -7,46 +7,14 @@ from dataclasses import asdict, dataclass, field, fields
 from lit_dl.config.keys import Config, dump_yaml, flatten, get_key
 from lit_dl.config.overlay import merge, overlay
 from lit_dl.errors import ConfigError
+from sweeps.spec.objective import Objective
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity
 from sweeps.spec.space import Space, Values
 
-DIRECTIONS = ("minimize", "maximize")
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
-MAY_CHANGE = (
-    "n_trials",
-    "workers",
-    "sampler",
-    "pruner",
-    "tracking",
-    "timeout",
-    "max_failures",
-    "slot",
-    "trial_timeout_s",
-    "keep",
-    "retry_out_of_memory",
-    "check",
-    "evaluate_test",
-    "published",
-    "claims",
-)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A metric that the runs log, and which way is better.
-
-    Args:
-        metric: Such as `val/acc`.
-        direction: minimize or maximize.
-    """
-
-    metric: str
-    direction: str
-
-    @property
-    def mode(self) -> str:
-        return "max" if self.direction == "maximize" else "min"
+FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
+"""What a sweep must keep when it is continued. Everything else may change between two launches."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +112,18 @@ class SweepSpec:
         config = merge(overlay(self.base, keys), {"tracking": self.tracking} if self.tracking else {})
         if self.slot.devices is not None or get_key(config, "trainer.devices") == "auto":
             config = merge(config, {"trainer": {"devices": self.slot.devices or 1}})
-        seed = config.get("seed_everything", 0)
-        config["seed_everything"] = (0 if isinstance(seed, bool) else int(seed)) + seed_number
+        config["seed_everything"] = self.seed(seed_number, config)
         first = self.objectives[0]
         for group in ("early_stopping", "checkpoint"):
             values_of = dict(config.get(group) or {})
             if not values_of.get("monitor"):
                 config[group] = {**values_of, "monitor": first.metric, "mode": first.mode}
         return config
+
+    def seed(self, seed_number: int, config: Config | None = None) -> int:
+        """The seed of a repeat: that of a run config (default: the base), plus the number of the repeat."""
+        seed = (self.base if config is None else config).get("seed_everything", 0)
+        return (0 if isinstance(seed, bool) else int(seed)) + seed_number
 
     def _run_keys(self, run: str) -> Values:
         keys: Values = {}
@@ -166,8 +138,8 @@ class SweepSpec:
         return found + [(f"claims[{i}]", c.quantity, [*c.first, *c.second]) for i, c in enumerate(self.claims)]
 
     def dump(self) -> str:
-        """The resolved spec as YAML, which `load_spec` takes again."""
-        values: Config = {
+        """Returns the resolved spec as YAML. It holds every field, and `load_spec` reads it back."""
+        first: Config = {
             "name": self.name,
             "base": self.base,
             "objective": [{"metric": o.metric, "direction": o.direction} for o in self.objectives],
@@ -178,11 +150,17 @@ class SweepSpec:
             "sampler": _plugin_values(self.sampler),
             "pruner": _plugin_values(self.pruner),
         }
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name in MAY_CHANGE and f.name not in values}
-        rest["slot"] = asdict(self.slot)
-        rest |= {"published": [table.dump() for table in self.published]}
-        rest |= {"claims": [claim.dump() for claim in self.claims]}
-        return dump_yaml({**values, **rest})
+        names = [f.name for f in fields(self) if f.name != "objectives" and f.name not in first]
+        return dump_yaml({**first, **{name: _plain(getattr(self, name)) for name in names}})
+
+
+def _plain(value: object) -> object:
+    """A field as YAML holds it."""
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, PublishedTable | PublishedClaim):
+        return value.dump()
+    return asdict(value) if isinstance(value, SlotSize) else value
 
 
 def processes_of(config: Config) -> int:
@@ -203,7 +181,7 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
     Raises:
         ConfigError: The base, the space, the runs, the seeds or the objective differ.
     """
-    for key in ("name", "objectives", "space", "runs", "seeds", "base"):
+    for key in FIXED:
         before, after = (getattr(spec, key) for spec in (old, new))
         if key == "space":
             before, after = before.dump(), after.dump()

@@ -1,25 +1,24 @@
-"""Which checkpoints stay on disk: losers' go as soon as they are known to be."""
+"""Checkpoint retention: deletes the checkpoints of trials that are not among the best, while the sweep runs."""
 
 from __future__ import annotations
 
 import shutil
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import fmean
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.results import ranking, rows_of, trial_dir
+from sweeps.results import Row, ranking
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import configuration
+from sweeps.trial_folder import TrialFolder
 
 
 class CheckpointRetention:
-    """Keeps the checkpoints that `keep` of the spec says, in one run folder.
+    """Deletes checkpoints in one run folder, as `keep` of the spec demands.
 
-    Those of trials that run, or wait to go on, always stay; so do the best configuration's until it has been evaluated
-    on the test set.
+    Checkpoints of trials that run, or that wait to continue, always stay. Those of the best configuration stay until it
+    has been evaluated on the test set. "Best" is by `sweeps.results.ranking`, the order that reports show.
 
     Args:
         spec: The spec.
@@ -31,11 +30,11 @@ class CheckpointRetention:
         self._gone: set[int] = set()
 
     def apply(self, trials: Iterable[FrozenTrial], is_over: bool = False) -> None:
-        """Removes the checkpoints of trials that have ended and are not among the best.
+        """Deletes the checkpoints of finished trials that are not among the best.
 
         Args:
             trials: All trials.
-            is_over: Nothing will be evaluated any more.
+            is_over: Whether the test set needs no checkpoint any more.
         """
         if self.spec.keep == "all":
             return
@@ -43,7 +42,7 @@ class CheckpointRetention:
         kept = self._kept(trials, is_over)
         for trial in trials:
             if trial.state.is_finished() and trial.number not in kept and trial.number not in self._gone:
-                shutil.rmtree(trial_dir(self.run_dir, trial.number) / "checkpoints", ignore_errors=True)
+                shutil.rmtree(TrialFolder(self.run_dir, trial.number).checkpoints, ignore_errors=True)
                 self._gone.add(trial.number)
 
     def _kept(self, trials: list[FrozenTrial], is_over: bool) -> set[int]:
@@ -51,20 +50,24 @@ class CheckpointRetention:
         count = int(evaluates) if self.spec.keep == "none" else int(self.spec.keep.removeprefix("best_"))
         if not count:
             return set()
-        values: dict[str, dict[int, float]] = defaultdict(dict)
-        for trial in trials:
-            if trial.state == TrialState.COMPLETE:
-                values[configuration(trial)][trial.number] = trial.values[0]
-        sign = -1.0 if self.spec.objectives[0].direction == "maximize" else 1.0
-        request = sorted(values, key=lambda name: _rank(values[name], sign))
-        if len(self.spec.objectives) > 1:
-            ranked = ranking(rows_of(self.spec, trials, {}), self.spec.objectives)
-            request = [row["config_id"] for row in ranked]
-        # One with seeds to come may be among the best yet.
+        ranked = ranking(_rows_to_rank(self.spec, trials), self.spec.objectives)
+        # A configuration with seeds still to come may be among the best yet.
         unfinished = {configuration(trial) for trial in trials if not trial.state.is_finished()}
-        return {number for name in {*request[:count], *(unfinished & values.keys())} for number in values[name]}
+        best = {entry["config_id"] for entry in ranked[:count]} | unfinished
+        return {number for entry in ranked if entry["config_id"] in best for number in entry["numbers"]}
 
 
-def _rank(runs: dict[int, float], sign: float) -> tuple[int, float, int]:
-    """As `ranking` has it: by the mean; of equals, the one whose best run is the first."""
-    return -len(runs), sign * fmean(runs.values()), min(runs, key=lambda number: (sign * runs[number], number))
+def _rows_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[Row]:
+    """Returns what `ranking` needs of each completed trial, which is less than a whole row of the results."""
+    names = [f"metrics.{objective.metric}" for objective in spec.objectives]
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "config_id": configuration(trial),
+            "value": trial.values[0],
+            **dict(zip(names, trial.values, strict=True)),
+        }
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+    ]

@@ -22,12 +22,13 @@ from lit_dl.config.keys import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import retry_on_full_disk
 from lit_dl.tracking import Mode, resolve_wandb_mode
-from sweeps.results import ranking, rows_of, trial_dir
+from sweeps.results import ranking, rows_of
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import RESULT, TrialClaim
 from sweeps.study.retry import OutageRetry, transient_reason
 from sweeps.study.study import SharedStudy
+from sweeps.trial_folder import TrialFolder
 from sweeps.worker.callbacks import StopSwitch, TrialInterrupted
 from sweeps.worker.checkpoint_retention import CheckpointRetention
 from sweeps.worker.ddp_group import RankDied
@@ -92,7 +93,7 @@ def _run(
     retention: CheckpointRetention,
     waiting_s: float,
 ) -> None:
-    folder = trial_dir(context.run_dir, claim.number)
+    folder = TrialFolder(context.run_dir, claim.number).path
     lease = study.lease(claim, context.stop.is_set)
     limit = watchdog(spec.trial_timeout_s, folder, context.study_uid, claim, context.slot, lease)
     try:
@@ -123,9 +124,10 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context
     best = ranking(rows_of(spec, study.trials(), {}), spec.objectives)
     numbers = best[0]["numbers"] if best else []
     for number in numbers:
-        if _checkpoint(trial_dir(run_dir, number)) is not None and study.take_evaluation(number):
+        folder = TrialFolder(run_dir, number)
+        if folder.checkpoint() is not None and study.take_evaluation(number):
             try:
-                metrics = evaluate(trial_dir(run_dir, number), context)
+                metrics = evaluate(folder, context)
             except Exception:  # a module without test data, or with a fault in its test: the sweep is done all the same
                 traceback.print_exc()
                 metrics = {}
@@ -133,18 +135,12 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context
     return study.evaluations().keys() >= set(numbers)  # another worker may be at it, and needs the checkpoint
 
 
-def _checkpoint(folder: Path) -> Path | None:
-    """A trial's best checkpoint; its last, when it kept no best."""
-    checkpoints = [folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last")]
-    return next((path for path in checkpoints if path.is_file()), None)
-
-
-def evaluate(folder: Path, context: WorkerContext) -> dict[str, float]:
+def evaluate(folder: TrialFolder, context: WorkerContext) -> dict[str, float]:
     """Test metrics of a trial's checkpoint; empty without one."""
-    path = _checkpoint(folder)
+    path = folder.checkpoint()
     if path is None:
         return {}
-    run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopSwitch(context.stop)])
+    run = build_run(on_one_device(load_yaml(folder.config)), callbacks=[StopSwitch(context.stop)])
     return run.test() if run.can_test and run.load_weights(path) else {}
 
 

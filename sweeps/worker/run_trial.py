@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from lit_dl.config.keys import Config, get_key, load_yaml
 from lit_dl.config.overlay import merge, overlay
 from lit_dl.tracking import Mode
-from sweeps.results import trial_dir
 from sweeps.spec.spec import SweepSpec, processes_of
 from sweeps.study.records import TrialClaim, TrialOutcome, read_outcome, write_outcome
+from sweeps.trial_folder import TrialFolder
 from sweeps.worker.attempt import Row, TrialRequest, run_attempt
 from sweeps.worker.callbacks import Reporter, TrialInterrupted
 from sweeps.worker.ddp_group import run_group
@@ -73,7 +73,7 @@ def run_trial(
         TrialInterrupted: It must stop; nothing is to be told of it.
         GroupDied: A process that trained it died.
     """
-    folder = trial_dir(context.run_dir, claim.number)
+    folder = TrialFolder(context.run_dir, claim.number).path
     if (told := read_outcome(folder, context.study_uid)) is not None:
         return told  # an earlier attempt came to its end, and died before it could say so
     request = _request(spec, claim, context)
@@ -99,7 +99,7 @@ def _request(spec: SweepSpec, claim: TrialClaim, context: WorkerContext) -> Tria
         attempt=claim.attempt,
         config=trial_config(spec, claim, context.threads),
         metrics=[objective.metric for objective in spec.objectives],
-        folder=str(trial_dir(context.run_dir, claim.number)),
+        folder=str(TrialFolder(context.run_dir, claim.number).path),
         study=spec.name,
         run_id=f"{context.study_uid[:8]}-{claim.number}",
         wandb=context.wandb or "offline",

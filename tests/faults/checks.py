@@ -14,7 +14,8 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from lit_dl.tracking import logged_rows
-from sweeps.results import Row, read_results, trial_dir
+from sweeps.results import Row, read_results
+from sweeps.trial_folder import TrialFolder
 
 _BY_CHANCE = ("attempt", "slot", "started", "finished", "peak_memory_bytes")  # and all that ends in _s
 
@@ -94,7 +95,7 @@ def other_epochs(folders: dict[int, Path], reference: Path, wandb: bool, late: s
     """
     for number, folder in folders.items():
         for name in ("metrics.csv", "diagnostics.csv"):
-            ours, theirs = _table(folder / name), _table(trial_dir(reference, number) / name)
+            ours, theirs = _table(folder / name), _table(TrialFolder(reference, number).path / name)
             if ours != theirs and not (number in late and ours[: len(theirs)] == theirs):
                 yield f"trial {number}: {name} differs in {_first_difference(ours, theirs)}"
         if wandb and (missing := _not_logged(folder, _table(folder / "metrics.csv"))):

@@ -14,7 +14,8 @@ from run import Attack, compare, run_reference, survive, write_spec
 from wandb_server import WandbServer
 
 from lit_dl.callbacks.epoch_table import read_rows
-from sweeps.results import read_results, trial_dir
+from sweeps.results import read_results
+from sweeps.trial_folder import TrialFolder
 
 pytestmark = pytest.mark.faults
 TRIALS, KILLS = 8, 4
@@ -103,7 +104,7 @@ def test_online_a_trial_whose_worker_is_killed_goes_on_as_one_run(tmp_path: Path
             running = [trial for trial in sweep.trials() if trial.state.name == "RUNNING"]
             if killed is None and running and len(running[0].intermediate_values) >= 3:
                 killed = running[0].number
-                done = read_rows(trial_dir(sweep.run_dir, killed) / "metrics.csv")[:2]
+                done = read_rows(TrialFolder(sweep.run_dir, killed).metrics)[:2]
                 sweep.kill(sweep.victims("worker")[0])
         assert sweep.wait_for_the_end(60) == []
     finally:
@@ -113,10 +114,10 @@ def test_online_a_trial_whose_worker_is_killed_goes_on_as_one_run(tmp_path: Path
     assert {row["number"]: row["attempt"] for row in rows} == {number: 1 + (number == killed) for number in range(2)}
     assert sorted(name.rpartition("-")[2] for name in server.runs) == ["0", "1"]
     for name, run in server.runs.items():
-        folder = trial_dir(sweep.run_dir, int(name.rpartition("-")[2]))
+        folder = TrialFolder(sweep.run_dir, int(name.rpartition("-")[2])).path
         for metric in ("train_loss", "valid_loss"):
             logged = [(line["epoch"], line[metric]) for line in run.history if metric in line]
             assert logged == [(row["epoch"], pytest.approx(row[metric])) for row in read_rows(folder / "metrics.csv")]
         assert run.exit_codes[-1] == 0
     # Seconds never come out the same twice: these epochs were not trained again.
-    assert read_rows(trial_dir(sweep.run_dir, killed) / "metrics.csv")[:2] == done
+    assert read_rows(TrialFolder(sweep.run_dir, killed).metrics)[:2] == done

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lit_dl.errors import StorageError
 from sweeps.results import counted, ranking, read_results, read_status, write_results
-from sweeps.spec.spec import Objective
+from sweeps.spec.objective import Objective
 
 ACC = [Objective("val/acc", "maximize")]
 LOSS_AND_TIME = [Objective("val/loss", "minimize"), Objective("time", "minimize")]

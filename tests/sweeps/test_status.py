@@ -113,7 +113,7 @@ def test_a_full_disk_is_said_once_and_gone_on_from(
     capsys: pytest.CaptureFixture[str],
     number: int,
 ) -> None:
-    engine = SimpleNamespace(order=SimpleNamespace(wandb="offline"), slots=[0, 1])
+    engine = SimpleNamespace(command=SimpleNamespace(wandb="offline"), slots=[0, 1])
     order = LaunchOptions(tmp_path, None, "offline")
     sweep = SweepSupervisor(Checked(study.spec, 0, []), order, study, cast(Any, engine))
     view = LiveView(study.spec)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from sweep_specs import resolved_spec, tiny_spec
 from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from sweeps.spec.parse_spec import load_spec, parse_duration, parse_spec
-from sweeps.spec.spec import check_continues
+from sweeps.spec.spec import SweepSpec, check_continues
 
 
 def test_the_resolved_spec_reads_back_the_same(tmp_path: Path) -> None:
@@ -21,6 +22,57 @@ def test_the_resolved_spec_reads_back_the_same(tmp_path: Path) -> None:
     again = load_spec(path)
     assert again.dump() == spec.dump()
     check_continues(spec, again)
+
+
+# A value of each key that is not its default.
+OTHER_VALUES: dict[str, Any] = {
+    "name": "other",
+    "base": {"trainer": {"max_epochs": 7}},
+    "objectives": {"metric": "val/loss", "direction": "minimize"},
+    "n_trials": 12,
+    "space": {"model.optimizer.lr": {"low": 0.001, "high": 0.1}},
+    "runs": {"wide": {"model.network.width": 16}},
+    "seeds": 2,
+    "sampler": "RandomSampler",
+    "pruner": "MedianPruner",
+    "evaluate_test": "all",
+    "check": "parse",
+    "workers": 3,
+    "timeout": 60,
+    "max_failures": 9,
+    "slot": {"cpus": 2},
+    "trial_timeout_s": 30,
+    "keep": "best_2",
+    "retry_out_of_memory": True,
+    "tracking": {"project": "p"},
+    "published": [{"metric": "val/acc", "tolerance": 0.1, "values": {"wide": 0.9}}],
+    "claims": [{"claim": "c", "metric": "val/acc", "same": ["wide", "deep"], "within": 0.1}],
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SweepSpec)])
+def test_every_field_is_read_from_yaml_and_reaches_the_file(tmp_path: Path, name: str) -> None:
+    runs = {"wide": {"model.network.width": 16}, "deep": {"model.network.depth": 2}}
+    given = tiny_spec(tmp_path, runs=runs)
+    key = "objective" if name == "objectives" else name
+    plain = parse_spec(given, tmp_path, "tiny")
+    changed = parse_spec({**given, key: OTHER_VALUES[name]}, tmp_path, "tiny")
+    path = tmp_path / "spec.yaml"
+    path.write_text(changed.dump())
+    again = load_spec(path)
+    assert again.dump() == changed.dump() != plain.dump()
+    for spec in (plain, changed):
+        assert key in yaml.safe_load(spec.dump())
+
+
+def test_a_field_that_is_added_reaches_the_file(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Longer(SweepSpec):
+        added: int = 0
+
+    spec = parse_spec(tiny_spec(tmp_path), tmp_path, "tiny")
+    longer = Longer(**{field.name: getattr(spec, field.name) for field in fields(spec)}, added=5)
+    assert yaml.safe_load(longer.dump()) == {**yaml.safe_load(spec.dump()), "added": 5}
 
 
 def test_ranges_take_the_type_of_their_target_not_of_their_spelling(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from stand_in_workers import wait_for
 from sweep_specs import resolved_spec, write_spec
 
 from lit_dl.errors import StorageError
-from sweeps.results import read_results, trial_dir
+from sweeps.results import read_results
 from sweeps.run_folder import join_folder
 from sweeps.spec.spec import SweepSpec
 from sweeps.study import postgresql as database
@@ -31,6 +31,7 @@ from sweeps.study.liveness import is_here
 from sweeps.study.records import RESULT, TrialClaim, TrialOutcome, now
 from sweeps.study.storage import without_password
 from sweeps.study.study import SharedStudy
+from sweeps.trial_folder import TrialFolder
 
 LEASE_S = 3.0
 SLOW = """
@@ -195,7 +196,7 @@ def test_a_trial_of_a_dead_owner_elsewhere_comes_back_when_its_lease_is_over_and
 ) -> None:
     study = open_study(spec(n_trials=1))
     process = far_worker()
-    table = trial_dir(tmp_path / "run", 0) / "metrics.csv"
+    table = TrialFolder(tmp_path / "run", 0).metrics
     wait_for(lambda: lines(table) > 2 or process.poll() is not None)
     begun = study.trials()[0].user_attrs["lease"]
     wait_for(lambda: study.trials()[0].user_attrs["lease"] > begun)  # it is renewed while it runs
@@ -222,7 +223,7 @@ def test_a_suspended_worker_that_comes_back_finds_its_attempt_stale_and_goes_on_
 ) -> None:
     study = open_study(spec())
     process = far_worker()
-    folder = trial_dir(tmp_path / "run", 0)
+    folder = TrialFolder(tmp_path / "run", 0).path
     wait_for(lambda: lines(folder / "metrics.csv") > 2 or process.poll() is not None)
     time.sleep(0.15)  # from the end of an epoch into the next
     process.send_signal(signal.SIGSTOP)

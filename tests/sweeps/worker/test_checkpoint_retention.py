@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweep_specs import resolved_spec
 
-from sweeps.results import trial_dir
+from sweeps.results import ranking, rows_of
+from sweeps.trial_folder import TrialFolder
 from sweeps.worker.checkpoint_retention import CheckpointRetention
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -24,7 +25,7 @@ def trials(folder: Path, *ends: tuple[TrialState, float | list[float] | None, An
         trial = create_trial(state=state, values=values, user_attrs={"config_id": str(config_id)})
         trial.number = number
         made.append(trial)
-        path = trial_dir(folder, number) / "checkpoints"
+        path = TrialFolder(folder, number).checkpoints
         path.mkdir(parents=True, exist_ok=True)
         (path / "best.ckpt").touch()
         (path.parent / "metrics.csv").touch()
@@ -95,6 +96,18 @@ def test_a_better_one_takes_the_place_of_the_best(tmp_path: Path, keep: Callable
 def test_a_configuration_is_its_mean_over_seeds(tmp_path: Path, keep: Callable[..., CheckpointRetention]) -> None:
     a, b = [(COMPLETE, 0.9, "a"), (COMPLETE, 0.1, "a")], [(COMPLETE, 0.6, "b"), (COMPLETE, 0.5, "b")]
     assert tidied(keep("best_1", seeds=2), trials(tmp_path, *a, *b)) == [2, 3]
+
+
+def test_what_stays_is_what_the_ranking_shows_first(tmp_path: Path, keep: Callable[..., CheckpointRetention]) -> None:
+    """Of configurations with missing seeds the better mean comes first, however many seeds each has."""
+    a = [(COMPLETE, 0.6, "a"), (COMPLETE, 0.6, "a"), (FAIL, None, "a")]
+    b = [(COMPLETE, 0.8, "b"), (FAIL, None, "b"), (FAIL, None, "b")]
+    c = [(COMPLETE, 0.5, "c")] * 3
+    retention = keep("best_2", seeds=3, n_trials=9)
+    made = trials(tmp_path, *a, *b, *c)
+    shown = ranking(rows_of(retention.spec, made, {}), retention.spec.objectives)
+    assert [entry["config_id"] for entry in shown] == ["c", "b", "a"]
+    assert tidied(retention, made) == [3, 6, 7, 8]
 
 
 def test_one_that_lost_a_seed_stands_below(tmp_path: Path, keep: Callable[..., CheckpointRetention]) -> None:

@@ -16,10 +16,11 @@ from sweep_specs import resolved_spec, tiny_spec
 
 from lit_dl.config.keys import get_key, load_yaml
 from lit_dl.run.run import Run
-from sweeps.results import Row, rows_of, trial_dir
+from sweeps.results import Row, rows_of
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import RESULT, TrialOutcome, now, write_outcome
 from sweeps.study.study import SharedStudy
+from sweeps.trial_folder import TrialFolder
 from sweeps.worker.loop import work
 from sweeps.worker.run_trial import WorkerContext, processes_of
 
@@ -63,7 +64,7 @@ def test_a_result_that_nobody_was_told_is_told_by_the_next_attempt_which_does_no
     study = open_study(tmp_path, resolved_spec(tmp_path, n_trials=1, evaluate_test="none"))
     claim = study.claim(0)
     assert claim is not None
-    folder = trial_dir(tmp_path / "run", 0)
+    folder = TrialFolder(tmp_path / "run", 0).path
     folder.mkdir(parents=True)
     row = {"outcome": "completed", "reason": "max_epochs", "attempt": 1, "finished": now(), "slot": 7}
     uid = study.uid if is_ours else "of an earlier study"
@@ -92,7 +93,7 @@ def test_the_time_of_earlier_attempts_counts(tmp_path: Path, monkeypatch: pytest
         patch.setattr(SharedStudy, "report", lambda self, claim, epoch, value: stop.set() if epoch == 2 else None)
         work(tmp_path / "run", None, WorkerContext(tmp_path / "run", 0, 1, "disabled", stop))
     assert [trial.state for trial in study.trials()] == [TrialState.WAITING]
-    path = trial_dir(tmp_path / "run", 0) / "metrics.csv"
+    path = TrialFolder(tmp_path / "run", 0).metrics
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     with path.open("w", newline="") as file:
@@ -154,7 +155,7 @@ def needy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    with (trial_dir(folder / "run", 0) / "metrics.csv").open(newline="") as file:
+    with (TrialFolder(folder / "run", 0).metrics).open(newline="") as file:
         return [{key: float(value) for key, value in row.items() if key != "elapsed_s"} for row in csv.DictReader(file)]
 
 
@@ -167,7 +168,7 @@ def test_a_trial_that_ran_out_of_memory_gives_with_less_at_a_time_what_it_gives_
 ) -> None:
     (row,) = sweep(tmp_path, base=needy(batch_size), space=SPACE, retry_out_of_memory=True)
     assert row["outcome"] == "completed"
-    config = load_yaml(trial_dir(tmp_path / "run", 0) / "config.yaml")
+    config = load_yaml(TrialFolder(tmp_path / "run", 0).config)
     assert get_key(config, "data.batch_size") == 10
     assert get_key(config, "trainer.accumulate_grad_batches") == batch_size // 10
     assert capsys.readouterr().out.count("out of memory (OutOfMemoryError: CUDA out of memory.") == batch_size // 20

@@ -11,9 +11,10 @@ import pytest
 from paths import SUPPORT
 from sweep_specs import resolved_spec
 
-from sweeps.results import rows_of, trial_dir
+from sweeps.results import rows_of
 from sweeps.study.records import RESULT, TrialClaim
 from sweeps.study.study import SharedStudy
+from sweeps.trial_folder import TrialFolder
 from sweeps.worker.loop import work
 from sweeps.worker.run_trial import WorkerContext
 from sweeps.worker.watchdog import watchdog
@@ -68,7 +69,7 @@ def test_a_trial_that_hangs_is_ended_and_the_next_attempt_tells_why(
     words = [sys.executable, "-c", WORKER, str(run_dir)]
     done = subprocess.run(words, cwd=tmp_path, env=environment, check=False, timeout=60)
     assert done.returncode == 1
-    folder = trial_dir(run_dir, 0)
+    folder = TrialFolder(run_dir, 0).path
     assert "begun" in (folder / "log.txt").read_text()
     assert study.reclaim() == [0]
     work(run_dir, None, WorkerContext(run_dir, 0, 1, "disabled", threading.Event()))
