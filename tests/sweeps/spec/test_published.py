@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from report_folders import row, run_folder
 from rich.console import Console
 from sweep_specs import tiny_spec, write_spec
-from test_report import row, run_folder
 
 from sweeps.report.comparison import claim_verdict, figure_verdict, figures, judged, tally, values_of
 from sweeps.report.comparison_tables import print_compared, settings
