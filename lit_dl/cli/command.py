@@ -68,7 +68,7 @@ def command(argv: list[str]) -> None:
         word = error.problem.split("nrecognized arguments: ")[1].split()[0].split("=")[0]
         if not word.startswith("--"):
             raise ConfigError(word, "no such argument; options start with --, config files follow --config") from None
-        raise unknown_key(word[2:], LitCLI(paths, {}, build=False, parse=False).known_keys()) from None
+        raise unknown_key(word[2:], LitCLI(paths, {}, build=False, parse=False).cached.keys) from None
 
 
 _NOT_THE_USERS_TO_MEND = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from jsonargparse._util import get_import_path
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -43,7 +45,24 @@ _TRAINER_DEFAULTS = {
     "num_sanity_val_steps": 0,
 }
 _BESIDE_THE_CONFIG = ("config", "run_dir", "ckpt_path", "weights_only", "return_predictions", "verbose")
-_PARSERS: dict[tuple[object, object], LightningArgumentParser] = {}
+
+
+@dataclass(frozen=True)
+class CachedParser:
+    """A parser of run configs, and what it says of its keys: both take longer to make than a config takes to parse.
+
+    Args:
+        parser: For one pair of module class and data module class.
+        keys: Dotted keys of all arguments of a run, in normal form.
+        types: The annotation of each key that has one.
+    """
+
+    parser: LightningArgumentParser
+    keys: list[str]
+    types: dict[str, Any]
+
+
+_PARSERS: dict[tuple[object, object], CachedParser] = {}
 
 
 class LitCLI(LightningCLI):
@@ -102,14 +121,15 @@ class LitCLI(LightningCLI):
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
-        """Builds the parser; for configs once a process and pair of classes, as that takes longer than the rest."""
+        """Builds the parser. For configs it is built once per process and pair of classes."""
         key = (self._model_class, self.datamodule_class)
         if add_subcommands or key not in _PARSERS:
             super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
         if not add_subcommands:
             if key not in _PARSERS:
-                _PARSERS[key] = self.parser
-            self.parser = _PARSERS[key]
+                _PARSERS[key] = CachedParser(self.parser, _keys_of(self.parser), _types_of(self.parser))
+            self.cached = _PARSERS[key]
+            self.parser = self.cached.parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The keys of a run beside those of Trainer, module and data."""
@@ -139,10 +159,10 @@ class LitCLI(LightningCLI):
         """Parses, with errors of our own form."""
         try:
             if not self.parse:
-                self.config = parser.get_defaults()
+                self.config = Namespace(seed_everything=0)
             elif isinstance(args, dict):
-                check_keys(args, self.known_keys())
-                refuse_null(args, parser)
+                check_keys(args, self.cached.keys)
+                refuse_null(args, self.cached.types)
                 self.config = parser.parse_object(args)
             else:
                 self.config = parser.parse_args(args)
@@ -150,16 +170,10 @@ class LitCLI(LightningCLI):
             raise to_config_error(str(error)) from None
         check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
 
-    def known_keys(self) -> list[str]:
-        """Dotted keys of all arguments of a run, in normal form."""
-        return [key for key in self.parser.get_defaults().keys() if key not in _BESIDE_THE_CONFIG]  # noqa: SIM118 - no dict
-
     def complete(self) -> Config:
         """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
         config = self.config.get(str(self.subcommand), self.config)
-        options: dict[str, Any] = {"skip_unset": False, "skip_validation": True}
-        text = self._parser(self.subcommand).dump(_without_enums(config), format="json", **options)  # faster than YAML
-        values = {key: value for key, value in json.loads(text).items() if key not in _BESIDE_THE_CONFIG}
+        values = {key: _plain(value) for key, value in vars(config).items() if key not in _BESIDE_THE_CONFIG}
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
                 values.pop(group, None)
@@ -258,19 +272,54 @@ class LitCLI(LightningCLI):
             print(text)
 
 
-def _without_enums(value: Any) -> Any:
-    """A copy of a config whose enums, which no YAML writer knows, are their values."""
+def _keys_of(parser: LightningArgumentParser) -> list[str]:
+    return [key for key in parser.get_defaults().keys() if key not in _BESIDE_THE_CONFIG]  # noqa: SIM118 - no dict
+
+
+def _types_of(parser: LightningArgumentParser) -> dict[str, Any]:
+    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    return {key: kind for key, kind in types.items() if kind is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A parsed value as YAML holds it."""
+    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, Enum)):
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Namespace):
-        return Namespace(**{name: _without_enums(part) for name, part in vars(value).items()})
+        return {name: _plain(part) for name, part in vars(value).items()}
     if isinstance(value, dict):
-        return {name: _without_enums(part) for name, part in value.items()}
-    return [_without_enums(part) for part in value] if isinstance(value, list) else value
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(part) for part in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return get_import_path(value) if callable(value) else f"Unable to serialize instance {value}"
+
+
+def known_types(config: Config) -> tuple[list[str], dict[str, Any]]:
+    """Dotted keys that the classes of a config take, and the annotations of those that have one.
+
+    Raises:
+        ConfigError: A class that cannot be.
+    """
+    cached = LitCLI(split_classes(config)[0], {}, build=False, parse=False).cached
+    return cached.keys, cached.types
+
+
+def check_config(config: Config) -> None:
+    """Checks the keys and types of a config; makes nothing.
+
+    Raises:
+        ConfigError: A key or value that cannot be.
+    """
+    paths, rest = split_classes(config)
+    LitCLI(paths, rest, build=False)
 
 
 def parse_config(config: Config) -> Config:
-    """The complete config, checked for keys and types, nothing made.
+    """Returns the complete config, checked for keys and types; makes nothing.
 
     Raises:
         ConfigError: A key or value that cannot be.

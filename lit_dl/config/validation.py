@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 from zipfile import is_zipfile
-
-from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_dl.config.keys import Config, flatten, readable_type
 from lit_dl.errors import ConfigError
@@ -22,13 +21,16 @@ def check_seed(seed: object) -> None:
         raise ConfigError("seed_everything", f"must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
 
 
-def refuse_null(config: Config, parser: LightningArgumentParser) -> None:
+def refuse_null(config: Config, types: Mapping[str, Any]) -> None:
     """Refuses null where the annotation has none: jsonargparse takes it for any type.
+
+    Args:
+        config: In normal form.
+        types: Annotations by dotted key.
 
     Raises:
         ConfigError: A key whose value must not be null.
     """
-    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
     for key, value in flatten(config):
         kind = types.get(key)
         if value is None and kind is not None and not (kind is Any or type(None) in get_args(kind)):

@@ -17,7 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import sleep
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from lit_dl.config.keys import OUR_MODELS, Config, class_paths, get_key, normal_key, normalize
 from lit_dl.config.overlay import merge, overlay
@@ -92,10 +93,10 @@ def check_spec(spec: SweepSpec) -> Checked:
 
 
 def _check_keys(spec: SweepSpec) -> None:
-    from lit_dl.cli.lit_cli import LitCLI
+    from lit_dl.cli.lit_cli import known_types
     from lit_dl.config.keys import check_keys, split_classes, unknown_key
 
-    known = LitCLI(split_classes(spec.base)[0], {}, build=False, parse=False).known_keys()
+    known = known_types(spec.base)[0]
     _, base = split_classes(spec.base)
     check_keys(base, known)
     for parameter in spec.space:
@@ -154,10 +155,19 @@ def _spelled(parameter: Parameter) -> str:
 
 
 def _type_of(spec: SweepSpec, parameter: Parameter, first: dict[str, Any]) -> str:
-    """`int` or `float` as the target is annotated; as the bounds are spelled where it takes both."""
+    """`int` or `float` as the target is annotated; as the bounds are spelled where it takes both.
+
+    Where the parser knows no annotation of the key (it is inside a class that is an argument), parsing a whole and a
+    half number tells.
+    """
+    from lit_dl.cli.lit_cli import known_types
+
     assert parameter.low is not None
     key = normal_key(parameter.name)
     base = spec.configuration({k: v for k, v in first.items() if k != parameter.name}, None, 0)
+    numbers = _numbers(known_types(base)[1].get(key))
+    if numbers:
+        return numbers.pop() if len(numbers) == 1 else _spelled(parameter)
     try:
         whole = _parsed(base, key, math.ceil(parameter.low))
     except ConfigError:
@@ -169,6 +179,22 @@ def _type_of(spec: SweepSpec, parameter: Parameter, first: dict[str, Any]) -> st
     except ConfigError:
         return "int"
     return _spelled(parameter)
+
+
+def _numbers(annotation: object) -> set[str]:
+    """Which of `int` and `float` an annotation names; empty when it names none."""
+    if isinstance(annotation, type):
+        found = {"int"} if issubclass(annotation, int) and annotation is not bool else set()
+        return found | ({"float"} if issubclass(annotation, float) else set())
+    origin = get_origin(annotation)
+    parts = (
+        get_args(annotation)
+        if origin in (Union, UnionType)
+        else get_args(annotation)[:1]
+        if origin is Annotated
+        else ()
+    )
+    return set().union(*map(_numbers, parts))
 
 
 def _parsed(base: Config, key: str, value: float) -> Any:
@@ -201,11 +227,11 @@ def _told(where: str) -> Iterator[None]:
 
 
 def _try_config(spec: SweepSpec, config: Config) -> None:
-    from lit_dl.cli.lit_cli import build_run, parse_config
+    from lit_dl.cli.lit_cli import build_run, check_config
 
     _check_trainer(config)
     if spec.check == "parse" or class_paths(config)[0] not in OUR_MODELS:
-        parse_config(config)
+        check_config(config)
     else:
         build_run(config).check()
 

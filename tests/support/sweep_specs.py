@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,16 @@ def write_spec(folder: Path, **changes: Any) -> Path:
 
 
 def resolved_spec(folder: Path, **changes: Any) -> SweepSpec:
-    """The spec, checked without running a step."""
-    given = tiny_spec(folder, **{"check": "parse", **changes})
-    return check_spec(parse_spec(given, folder, "tiny")).spec
+    """The spec, checked without running a step. A process checks the same spec once: a check takes half a second."""
+    key = json.dumps(changes, sort_keys=True, default=repr)
+    if key not in _RESOLVED:
+        given = tiny_spec(folder, **{"check": "parse", **changes})
+        _RESOLVED[key] = check_spec(parse_spec(given, folder, "tiny")).spec
+    spec = _RESOLVED[key]
+    base = deepcopy(spec.base)
+    if base.get("data", {}).get("data_dir", "").endswith("/data"):
+        base["data"]["data_dir"] = str(tiny_data(folder / "data"))
+    return replace(spec, base=base)
+
+
+_RESOLVED: dict[str, SweepSpec] = {}
