@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lit_dl.data.toy import LinearRegressionDataModule, LogicGateDataModule
     from lit_dl.modules.classifier import Classifier
     from lit_dl.modules.regressor import Regressor
-    from lit_dl.nn.network import NetworkConfig
+    from lit_dl.nn.network_config import NetworkConfig
     from lit_dl.nn.regularizers import RegularizationConfig
     from lit_dl.optim.optimizers import OptimizerConfig
     from lit_dl.optim.schedules import ScheduleConfig
@@ -38,7 +38,7 @@ _HOMES = {
     "LinearRegressionDataModule": "lit_dl.data.toy",
     "LogicGateDataModule": "lit_dl.data.toy",
     "MNISTDataModule": "lit_dl.data.mnist",
-    "NetworkConfig": "lit_dl.nn.network",
+    "NetworkConfig": "lit_dl.nn.network_config",
     "OptimizerConfig": "lit_dl.optim.optimizers",
     "RegularizationConfig": "lit_dl.nn.regularizers",
     "Regressor": "lit_dl.modules.regressor",

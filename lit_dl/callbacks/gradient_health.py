@@ -1,4 +1,4 @@
-"""When gradients count as vanishing or exploding: one criterion for a run's message and a report's labels."""
+"""The criterion for vanishing and exploding gradients, for the warning of a run and the labels of a report."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ EXPLODING_ABOVE = 1e3
 
 
 def per_weight(norm: float, weights: int) -> float:
-    """Root mean square of a gradient's entries, from its Euclidean norm and their number."""
+    """Returns the root mean square of the entries of a gradient, from its Euclidean norm and their number."""
     return norm / math.sqrt(weights)
 
 
 def gradient_ratio(gradients: Sequence[float | None]) -> float | None:
-    """How large the first layer's gradient is beside the last's; `None` with fewer than two layers that have one.
+    """Returns the gradient of the first layer over that of the last; `None` with fewer than two known gradients.
+
+    The gradients are per weight because a norm grows with the number of weights: a healthy first layer of 784 x 300 has
+    15 times the norm of an output layer of 100 x 10 from its size alone.
 
     Args:
-        gradients: Root mean square per weight of each layer's gradient, first to last; `None` for a frozen layer. Per
-            weight, because a norm grows with the number of weights: a healthy first layer of 784 x 300 has 15 times
-            the norm of an output layer of 100 x 10 from its size alone, and the criterion must mean the same for both.
+        gradients: Root mean square per weight of the gradient of each layer, first to last; `None` for a frozen layer.
 
     Returns:
-        0 for a first layer without any gradient; infinite where only the last has none; not a number for both.
+        0 if the gradient of the first layer is zero, infinity if that of the last is zero, NaN if both are.
     """
     known = [gradient for gradient in gradients if gradient is not None]
     if len(known) < 2:
@@ -33,8 +34,8 @@ def gradient_ratio(gradients: Sequence[float | None]) -> float | None:
     return known[0] / known[-1]
 
 
-def gradient_verdict(ratio: float | None) -> str | None:
-    """`vanishing` below `VANISHING_BELOW`, `exploding` above `EXPLODING_ABOVE`, `None` between and for no number."""
+def gradient_status(ratio: float | None) -> str | None:
+    """Returns `vanishing` below `VANISHING_BELOW`, `exploding` above `EXPLODING_ABOVE`, else (also for NaN) `None`."""
     if ratio is None or VANISHING_BELOW <= ratio <= EXPLODING_ABOVE or math.isnan(ratio):
         return None
     return "vanishing" if ratio < VANISHING_BELOW else "exploding"

@@ -1,4 +1,4 @@
-"""The LightningModule that tells classes apart."""
+"""`Classifier`: the LightningModule for classification."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from lit_dl.nn.losses import LOSSES
 
 
 class Classifier(SupervisedModule):
-    """Puts samples (batch, *input_shape) float32 into classes: labels (batch,) int64 below `network.outputs`, or 0 and
-    1 where there is one output. Its score is the accuracy, `acc`.
+    """Classifies samples (batch, *input_shape) float32. Its score is the accuracy, `acc`.
+
+    The labels are (batch,) int64 below `network.outputs`, or 0 and 1 where there is one output.
     """
 
     score = "acc"
 
     @property
     def threshold(self) -> float:
-        """Where a single output begins to mean class 1: 0 for a score, one half for a probability or a value."""
-        is_score = self.output_activation == "linear" and LOSSES[self.loss_name].outputs == ("linear",)
+        """The value above which a single output means class 1: 0 for a score, one half for a probability or a value."""
+        is_score = self.output_activation == "linear" and LOSSES[self.loss_name].output_activations == ("linear",)
         return 0.0 if is_score else 0.5
 
     def classes(self, outputs: Tensor) -> Tensor:
-        """Outputs (batch, outputs) -> classes (batch,) int64."""
+        """Maps outputs (batch, outputs) to classes (batch,) int64."""
         if outputs.shape[1] == 1:
             return (outputs[:, 0] > self.threshold).long()
         return outputs.argmax(1)
@@ -45,7 +46,10 @@ class Classifier(SupervisedModule):
             raise ConfigError("model.network.outputs", f"must be {need} for {classes} classes; got {outputs}")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Class probabilities (batch, classes) float32; of losses that know none, shares that rank classes alike."""
+        """Returns class probabilities (batch, classes) float32.
+
+        For a loss without probabilities, returns shares that rank the classes in the same order.
+        """
         outputs: Tensor = self(batch[0])
         if self.output_activation == "log_softmax":
             return outputs.exp()
@@ -54,7 +58,7 @@ class Classifier(SupervisedModule):
             return torch.cat([1 - share, share], 1)
         if self.output_activation != "linear":
             return outputs
-        if LOSSES[self.loss_name].outputs == ("linear",):
+        if LOSSES[self.loss_name].output_activations == ("linear",):
             return outputs.softmax(1)
-        # Values, some perhaps outside of [0, 1]: not cut off there, so that the largest stays the largest.
+        # The values may lie outside of [0, 1]. They are not clipped, so that the largest stays the largest.
         return F.normalize(outputs - outputs.amin(1, keepdim=True).clamp(max=0), p=1.0)

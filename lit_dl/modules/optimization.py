@@ -1,4 +1,8 @@
-"""Optimizer steps: several in one `training_step`, or Lightning's automatic ones, with the same results."""
+"""`OptimizationModule`: optimizer steps, the learning-rate schedule, gradient accumulation and clipping.
+
+Several optimizer steps in one `training_step` (manual optimization) give the same results as Lightning's automatic
+optimization.
+"""
 
 from __future__ import annotations
 
@@ -14,50 +18,52 @@ from torch.optim import Optimizer
 
 from lit_dl.data.batches import Batch, Batches, Minibatches
 from lit_dl.errors import ConfigError
-from lit_dl.nn.regularizers import RegularizationConfig, project
-from lit_dl.optim.schedules import SCHEDULES, Plateau, ScheduleConfig, multiplier, schedule_parameters
+from lit_dl.nn.regularizers import RegularizationConfig, apply_max_norm
+from lit_dl.optim.schedules import SCHEDULES, Plateau, ScheduleConfig, multiplier, schedule_options
 
-LOGGED_ALIKE: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
-"""For `log` of what is the same on all devices: without `sync_dist` Lightning warns, and a mean would round."""
+SAME_ON_ALL_RANKS: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}
+"""Arguments of `log` for a value that all ranks have. Without `sync_dist` Lightning warns; a mean would round."""
 
 
-class SteppedModule(LightningModule):
-    """A module that takes `steps_per_execution` optimizer steps in one `training_step`.
+class OptimizationModule(LightningModule):
+    """A LightningModule that takes `steps_per_execution` optimizer steps in one `training_step`.
 
-    Each step: gradients, clipping, the schedule's learning rate, the optimizer, max norm. On several devices gradients
-    are averaged over them at every step, so that all take the same.
+    A step computes gradients, clips them, sets the learning rate of the schedule, calls the optimizer and applies max
+    norm. On several devices, gradients are averaged at every step, so that all devices take the same step.
 
     Args:
-        schedule: How the learning rate changes.
-        regularization: What the weights are held to after each step.
-        steps_per_execution: Steps in one `training_step`; 1: Lightning's automatic optimization.
+        schedule: The learning-rate schedule.
+        regularization: The max norm constraint after each step.
+        steps_per_execution: Optimizer steps in one `training_step`; 1: Lightning's automatic optimization.
     """
 
-    kernels: list[Tensor]
+    weight_matrices: list[Tensor]
+    """The weight matrices that max norm applies to."""
 
     def __init__(
         self, schedule: ScheduleConfig, regularization: RegularizationConfig, steps_per_execution: int
     ) -> None:
         super().__init__()
-        self.schedule_config, self.regularization_config = schedule, regularization
+        self.schedule_config = schedule
+        self.regularization_config = regularization
         self.steps_per_execution = steps_per_execution
         self.automatic_optimization = steps_per_execution == 1
-        # With manual optimization the Trainer takes none of these; `lit_dl.run.run` hands them over from its arguments.
+        # The Trainer refuses these arguments with manual optimization, so `Run` sets them here.
         self.gradient_clip_val: float | None = None
         self.gradient_clip_algorithm: str | None = None
         self.accumulate_grad_batches = 1
-        self.plateau = Plateau(**schedule_parameters(schedule)) if schedule.name == "plateau" else None
+        self.plateau = Plateau(**schedule_options(schedule)) if schedule.name == "plateau" else None
         self._accumulated = 0
         self._minibatch = 0
         self._is_validated = False
-        self._ranks = 1
+        self._world_size = 1
 
     @abstractmethod
     def _training_loss(self, batch: Batch) -> Tensor:
-        """What is differentiated for a minibatch."""
+        """Returns the loss of a minibatch, penalties included, to be differentiated."""
 
     def training_step(self, batch: Batch | Minibatches, batch_idx: int) -> Tensor | None:
-        """The loss of a batch to Lightning; or, with manual optimization, an optimizer step for every minibatch."""
+        """Returns the loss to Lightning; or, with manual optimization, takes an optimizer step for every minibatch."""
         if self.automatic_optimization:
             self._minibatch = batch_idx
             return self._training_loss(batch)  # type: ignore[arg-type]
@@ -74,6 +80,7 @@ class SteppedModule(LightningModule):
         return None
 
     def _optimize(self, optimizer: LightningOptimizer, batch: Batch, is_last: bool) -> None:
+        """Processes a minibatch with manual optimization: a step, or only its gradients while they accumulate."""
         loss = self._training_loss(batch)
         if self.accumulate_grad_batches > 1:
             loss = loss / self.accumulate_grad_batches
@@ -86,11 +93,13 @@ class SteppedModule(LightningModule):
         self._set_lr(optimizer)
         optimizer.step()
         optimizer.zero_grad()
-        project(self.regularization_config, self.kernels)
+        apply_max_norm(self.regularization_config, self.weight_matrices)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clips, with manual optimization; here, so that callbacks see the gradients as they were, as the Trainer has
-        it. A subclass with a hook of its own calls this one too.
+        """Clips gradients with manual optimization.
+
+        Lightning calls this hook after those of the callbacks, so that they see the gradients before clipping, as with
+        automatic optimization. A subclass that overrides it must call it.
         """
         if not self.automatic_optimization and self.gradient_clip_val:
             algorithm = self.gradient_clip_algorithm or "norm"
@@ -103,19 +112,19 @@ class SteppedModule(LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """The step of automatic optimization, at the schedule's learning rate, then max norm."""
+        """Takes the step of automatic optimization at the learning rate of the schedule, then applies max norm."""
         self._minibatch = batch_idx
         self._set_lr(optimizer)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        project(self.regularization_config, self.kernels)
+        apply_max_norm(self.regularization_config, self.weight_matrices)
 
     def _samples_of_step(self, batch: Batch) -> int:
-        """Samples of a minibatch over all devices, of which `batch` is this one's share."""
-        if self._ranks == 1:
+        """Returns the number of samples of a minibatch over all devices; `batch` is the share of this one."""
+        if self._world_size == 1:
             return len(batch[1])
         loader = self.trainer.train_dataloader
-        # The samplers that Lightning gives to a DataLoader serve all devices as many.
-        return loader.samples_of(self._minibatch) if isinstance(loader, Batches) else len(batch[1]) * self._ranks
+        # The samplers that Lightning puts into a DataLoader give every device the same number.
+        return loader.samples_of(self._minibatch) if isinstance(loader, Batches) else len(batch[1]) * self._world_size
 
     # The learning rate
 
@@ -125,6 +134,7 @@ class SteppedModule(LightningModule):
         return self.schedule_config.name != "constant" or self.schedule_config.warmup_epochs > 0
 
     def _set_lr(self, optimizer: Optimizer | LightningOptimizer) -> None:
+        """Sets the learning rate of every parameter group for the current minibatch."""
         if not self.is_scheduled:
             return
         loader, batches = self.trainer.train_dataloader, self.trainer.num_training_batches
@@ -136,30 +146,30 @@ class SteppedModule(LightningModule):
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     def on_train_start(self) -> None:
-        """Notes how many devices there are; refuses a rate that changes within epochs of unknown length.
+        """Stores the number of devices; refuses a rate that changes within epochs of unknown length.
 
         Raises:
-            ConfigError: The training data has no length.
+            ConfigError: The training data has no length, and the schedule needs one.
         """
-        self._ranks = self.trainer.world_size
+        self._world_size = self.trainer.world_size
         config = self.schedule_config
         within = config.warmup_epochs > 0 or SCHEDULES[config.name].is_finite
         if within and math.isinf(self.trainer.num_training_batches):
             raise ConfigError("model.schedule", "must not change within an epoch, as the training data has no length")
 
     def on_validation_model_zero_grad(self) -> None:
-        """Keeps gradients that are accumulated over a validation within an epoch."""
+        """Keeps accumulated gradients when validation runs within an epoch."""
         if not self._accumulated % self.accumulate_grad_batches:
             super().on_validation_model_zero_grad()
 
     def on_validation_end(self) -> None:
-        """Notes that there is a new loss for `plateau`."""
+        """Marks that `plateau` has a new validation loss."""
         self._is_validated = not self.trainer.sanity_checking
 
     def on_train_epoch_end(self) -> None:
-        """Logs the learning rate of the epoch's last step, and lets `plateau` see the epoch's loss."""
+        """Logs the learning rate of the last step of the epoch, and gives the loss of the epoch to `plateau`."""
         if self.is_scheduled:
-            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]), **LOGGED_ALIKE)
+            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]), **SAME_ON_ALL_RANKS)
         is_new = self._is_validated or not self.trainer.enable_validation
         self._is_validated = False
         if self.plateau is not None and is_new:
@@ -169,11 +179,11 @@ class SteppedModule(LightningModule):
                 self.plateau.step(float(loss))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what `plateau` has seen."""
+        """Stores the state of `plateau`."""
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it over."""
+        """Restores the state of `plateau`."""
         if self.plateau is not None and "plateau" in checkpoint:
             self.plateau.load_state_dict(checkpoint["plateau"])

@@ -1,4 +1,4 @@
-"""The LightningModule that predicts values."""
+"""`Regressor`: the LightningModule for regression."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from lit_dl.nn.losses import LOSSES
 
 
 class Regressor(SupervisedModule):
-    """Predicts values (batch, outputs) float32 from samples (batch, *input_shape) float32. Its score is the root of the
-    mean squared error, `rmse`.
+    """Predicts values (batch, outputs) float32 from samples (batch, *input_shape) float32.
+
+    Its score is the root of the mean squared error, `rmse`.
 
     Args:
         loss: mse, mae, rmse, huber, pseudo_huber or log_cosh; binary_cross_entropy for values in [0, 1].
-        **kwargs: As `SupervisedModule`.
+        **kwargs: Arguments of `SupervisedModule`.
     """
 
     score = "rmse"
 
     def __init__(self, loss: str = "mse", **kwargs: Any) -> None:
-        if loss in LOSSES and LOSSES[loss].labels:
-            fits = ", ".join(name for name, row in LOSSES.items() if not row.labels)
+        if loss in LOSSES and LOSSES[loss].takes_labels:
+            fits = ", ".join(name for name, row in LOSSES.items() if not row.takes_labels)
             raise ConfigError("loss", f"{loss!r} is for classes, and a Regressor predicts values; choose from {fits}")
         super().__init__(loss=loss, **kwargs)
 
     def values(self, outputs: Tensor) -> Tensor:
-        """Outputs -> predicted values: of binary_cross_entropy, whose outputs are logits, their sigmoid."""
+        """Maps outputs to predicted values: by the sigmoid for binary_cross_entropy, which has logits."""
         return outputs.sigmoid() if self.loss_name == "binary_cross_entropy" else outputs
 
     def _score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (self.values(outputs) - targets).square().mean(1).sum()
 
-    def _of_mean(self, score: Tensor) -> Tensor:
+    def _metric_of_mean_score(self, score: Tensor) -> Tensor:
         return score.sqrt()
 
     def _check_targets(self, data: InMemoryDataModule) -> None:
@@ -53,5 +54,5 @@ class Regressor(SupervisedModule):
             )
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Predicted values (batch, outputs) float32."""
+        """Returns predicted values (batch, outputs) float32."""
         return self.values(self(batch[0]))

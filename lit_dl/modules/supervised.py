@@ -1,11 +1,10 @@
-"""What our modules share: a network, a loss, an optimizer, a schedule and regularization, each from configuration."""
+"""`SupervisedModule`: the base of our modules, with network, loss, optimizer, schedule and regularization by config."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import asdict, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +13,28 @@ from torch.optim import Optimizer
 from lit_dl.data.batches import Batch
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError, key_prefix, unknown_name
+from lit_dl.modules.config_groups import config_group
 from lit_dl.modules.epoch_metrics import EpochMetrics
-from lit_dl.modules.optimization import LOGGED_ALIKE, SteppedModule
+from lit_dl.modules.optimization import SAME_ON_ALL_RANKS, OptimizationModule
 from lit_dl.nn.compilation import compile_network
-from lit_dl.nn.losses import check_outputs, loss_function
-from lit_dl.nn.network import NetworkConfig, build_network, check_network
-from lit_dl.nn.regularizers import RegularizationConfig, activity_penalty, check_regularization, penalty
+from lit_dl.nn.losses import build_loss, check_outputs
+from lit_dl.nn.network import Network
+from lit_dl.nn.network_config import NetworkConfig
+from lit_dl.nn.networks import build_network, check_network
+from lit_dl.nn.regularizers import RegularizationConfig, activity_penalty, check_regularization, weight_penalty
 from lit_dl.optim.optimizers import OptimizerConfig, build_optimizer, check_optimizer
 from lit_dl.optim.schedules import ScheduleConfig, check_length, check_schedule
 from lit_dl.randomness import generator, run_seed
 
-Group = TypeVar("Group", NetworkConfig, OptimizerConfig, ScheduleConfig, RegularizationConfig)
+_DEFAULTS = ("torch", "keras")
 
 
-class SupervisedModule(SteppedModule):
-    """Learns targets from inputs (batch, *input_shape) float32. `Classifier` and `Regressor` say what is learned.
+class SupervisedModule(OptimizationModule):
+    """Learns targets from inputs (batch, *input_shape) float32. `Classifier` and `Regressor` define the targets.
 
     Logs, once an epoch, the loss and the score of `train`, `val` and each test set: means over the samples of the
-    epoch. The loss is without penalties; the training figures are taken in training mode (dropout on) while the weights
-    change, as Keras's history has them. With a schedule, `lr` as well.
+    epoch. The loss is without penalties. The training metrics are taken in training mode (dropout on) while the weights
+    change, as in Keras's history. With a schedule, `lr` is logged as well.
 
     The groups are given as dataclasses or, from checkpoints, as dicts (annotated as dataclasses alone, because a union
     would hide their keys from the command line).
@@ -40,12 +42,11 @@ class SupervisedModule(SteppedModule):
     Args:
         network: Depth, width, activation, initializer, norm, residual connections, dropout, noise.
         optimizer: Optimizer and its hyperparameters.
-        schedule: How the learning rate changes.
+        schedule: The learning-rate schedule.
         regularization: Penalties and max norm.
         loss: Of labels, or of values: then labels are taken as one-hot, or as 0 and 1 where there is one output.
-        label_smoothing: Share of the target spread over all classes, in [0, 1); default 0; for cross_entropy, nll and
-            binary_cross_entropy.
-        delta: Where huber and pseudo_huber turn from squared to linear, above 0; default 1.
+        label_smoothing: Share of the target spread over all classes, in [0, 1). `None`: the default of the loss.
+        delta: The error at which the loss turns from squared to linear, above 0. `None`: the default of the loss.
         defaults: Whose defaults stand for null in optimizer and normalization: torch (the papers', mostly) or keras.
         compile: Compile the network with torch.compile, whose dropout and noise draw other random numbers; with one
             warning where no compiler works.
@@ -77,96 +78,98 @@ class SupervisedModule(SteppedModule):
     ) -> None:
         if steps_per_execution < 1:
             raise ConfigError("steps_per_execution", f"must be 1 or more; got {steps_per_execution!r}")
-        if defaults not in ("torch", "keras"):
-            raise unknown_name("defaults", defaults, ("torch", "keras"))
-        schedule = _group(ScheduleConfig, schedule, "schedule")
-        regularization = _group(RegularizationConfig, regularization, "regularization")
-        with key_prefix("schedule"):
-            check_schedule(schedule)
-        with key_prefix("regularization"):
-            check_regularization(regularization)
+        if defaults not in _DEFAULTS:
+            raise unknown_name("defaults", defaults, _DEFAULTS)
+        schedule = config_group("schedule", ScheduleConfig, schedule, check_schedule)
+        regularization = config_group("regularization", RegularizationConfig, regularization, check_regularization)
         super().__init__(schedule, regularization, steps_per_execution)
-        self.network_config = _group(NetworkConfig, network, "network")
-        self.optimizer_config = _group(OptimizerConfig, optimizer, "optimizer")
-        self.is_keras, self.compiles, self.fused = defaults == "keras", compile, True
+        self.network_config = config_group("network", NetworkConfig, network, check_network)
+        self.optimizer_config = config_group("optimizer", OptimizerConfig, optimizer, check_optimizer)
+        self.is_keras = defaults == "keras"
+        self.compiles = compile
+        self.fused = True
         self.seed = run_seed() if seed is None else seed
-        # Plain dicts: a checkpoint with dataclasses in it does not load with `weights_only=True`.
+        self.loss_name = loss
+        options = {"label_smoothing": label_smoothing, "delta": delta}
+        self.loss = build_loss(loss, self.network_config.outputs, options)
+        self._save_hyperparameters(**options, defaults=defaults)
+        self.network = self._build_network()
+        self.weight_matrices = self.network.weight_matrices()
+        self._metrics: dict[str, EpochMetrics] = {}
+
+    def _save_hyperparameters(self, **options: Any) -> None:
+        """Stores the arguments of `__init__` as plain dicts: checkpoints with dataclasses do not load with
+        `weights_only=True`."""
         self.save_hyperparameters(
             {
                 "network": asdict(self.network_config),
                 "optimizer": asdict(self.optimizer_config),
                 "schedule": asdict(self.schedule_config),
                 "regularization": asdict(self.regularization_config),
-                "loss": loss,
-                "label_smoothing": label_smoothing,
-                "delta": delta,
-                "defaults": defaults,
-                "compile": compile,
-                "steps_per_execution": steps_per_execution,
+                "loss": self.loss_name,
+                **options,
+                "compile": self.compiles,
+                "steps_per_execution": self.steps_per_execution,
                 "seed": self.seed,
             }
         )
-        self.loss_name = loss
-        self.loss = loss_function(
-            loss, self.network_config.outputs, {"label_smoothing": label_smoothing, "delta": delta}
-        )
-        with key_prefix("optimizer"):
-            check_optimizer(self.optimizer_config)
-        self.network = self._build_network()
-        self.kernels = [weight for weight in self.network.parameters() if weight.ndim > 1]
-        self._metrics: dict[str, EpochMetrics] = {}
 
-    def _build_network(self) -> nn.Sequential:
-        with key_prefix("network"):
-            check_network(self.network_config)
+    def _build_network(self) -> Network:
         output = check_outputs(self.loss_name, self.network_config.outputs, self.network_config.output_activation)
         self.output_activation = output
         config = replace(self.network_config, output_activation=output)
         network = build_network(config, generator(self.seed, "initialization"), self.is_keras)
         self._activities: list[Tensor] = []
         if self.regularization_config.penalizes_activity:
-            for name, layer in network.named_children():
-                if name.startswith("hidden_"):
-                    layer.get_submodule("activation").register_forward_hook(self._note_activity)
+            for activation in network.activations().values():
+                activation.register_forward_hook(self._keep_activity)
         return network
 
-    def _note_activity(self, module: nn.Module, _: object, outputs: Tensor) -> None:
+    def _keep_activity(self, module: nn.Module, _: object, outputs: Tensor) -> None:
         if module.training:
             self._activities.append(outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs (batch, *input_shape) float32 -> outputs (batch, outputs) float32; logits for most losses."""
-        return self.network(inputs)  # type: ignore[no-any-return]
+        """Maps inputs (batch, *input_shape) float32 to outputs (batch, outputs) float32: logits for most losses."""
+        outputs: Tensor = self.network(inputs)
+        return outputs
 
     @abstractmethod
     def _score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The score of a batch, summed over its samples."""
+        """Returns the score of a batch, summed over its samples."""
 
-    def _of_mean(self, score: Tensor) -> Tensor:
-        """The metric from the mean of the score."""
+    def _metric_of_mean_score(self, score: Tensor) -> Tensor:
+        """Returns the metric for a mean score over samples; the same by default."""
         return score
 
     def configure_optimizers(self) -> Optimizer:
-        """The optimizer of the configuration, over one group of all parameters."""
-        groups = [{"params": list(self.parameters())}]
+        """Builds the optimizer over the parameter groups of the network.
+
+        Parameters that a subclass has outside the network join the last group, in the order of `parameters()`: the
+        optimizer state in a checkpoint is by position.
+        """
+        *groups, last = self.network.parameter_groups()
+        elsewhere = {id(parameter) for group in groups for parameter in group["params"]}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in elsewhere]
+        groups.append({**last, "params": others})
         return build_optimizer(self.optimizer_config, groups, self.fused, self.is_keras)
 
     @classmethod
     def logged(cls) -> tuple[str, ...]:
-        """The metrics of an epoch that may be monitored."""
+        """Returns the names of the metrics that are logged every epoch."""
         return tuple(f"{split}/{name}" for split in ("train", "val") for name in (cls.score, "loss"))
 
     def check_training(self, max_epochs: int | None, max_steps: int) -> None:
-        """Refuses a schedule that does not fit the training.
+        """Refuses a schedule that does not fit the length of the training.
 
         Raises:
-            ConfigError: As `schedules.check_length`.
+            ConfigError: See `schedules.check_length`.
         """
         with key_prefix("model.schedule"):
             check_length(self.schedule_config, max_epochs, max_steps)
 
     def check_data(self, data: InMemoryDataModule) -> None:
-        """Refuses data, already set up, that the network does not take.
+        """Refuses data, already set up, that does not fit the network.
 
         Raises:
             ConfigError: The network is built for other samples, or the module for other targets.
@@ -177,7 +180,7 @@ class SupervisedModule(SteppedModule):
                 "model.network.input_shape", f"must be {data.shape}, as the data's samples are; got {expected}"
             )
         self._check_targets(data)
-        if self.needs_pairs and data.smallest_batch < 2 * data.ranks:
+        if self.needs_two_samples and data.smallest_batch < 2 * data.ranks:
             least = 2 * data.ranks
             fix = f"choose {least} or more" if data.batch_size < least else "choose another, or set data.drop_last"
             where = f" on one of {data.ranks} devices" if data.ranks > 1 else ""
@@ -194,29 +197,34 @@ class SupervisedModule(SteppedModule):
             )
 
     @property
-    def needs_pairs(self) -> bool:
-        """Whether a batch must have two samples on a device: dense batch norm can take no variance of one."""
+    def needs_two_samples(self) -> bool:
+        """Whether a batch must have two samples on a device: dense batch norm has no variance of one."""
         return any(isinstance(module, nn.BatchNorm1d) for module in self.network.modules())
 
     @abstractmethod
     def _check_targets(self, data: InMemoryDataModule) -> None:
-        """Refuses targets that are of another kind, or more than there are outputs."""
+        """Refuses targets of another kind, or more targets than outputs.
+
+        Raises:
+            ConfigError: The targets do not fit.
+        """
 
     def on_fit_start(self) -> None:
-        """Compiles the network, on the device that trains."""
+        """Compiles the network, if asked, on the device that trains."""
         if self.compiles:
             compile_network(self.network, self.device)
 
     def _training_loss(self, batch: Batch) -> Tensor:
-        self._activities.clear()  # of forwards that were no step's
+        self._activities.clear()  # a callback may have called the network outside of a step
         loss = self._measure(batch, "train")
         config, samples = self.regularization_config, self._samples_of_step(batch)
         activity = activity_penalty(config, self._activities)
-        if self._ranks > 1:
-            # Gradients are averaged over devices: weighted so, means over shares become the mean over the whole batch.
-            weight = len(batch[1]) * self._ranks / samples
+        if self._world_size > 1:
+            # Gradients are averaged over devices. With this weight, the average over the shares of a batch is the mean
+            # over the whole batch, even when the shares differ in size.
+            weight = len(batch[1]) * self._world_size / samples
             loss, activity = loss * weight, None if activity is None else activity * weight
-        for extra in (penalty(config, self.kernels, samples), activity):
+        for extra in (weight_penalty(config, self.weight_matrices, samples), activity):
             loss = loss if extra is None else loss + extra
         self._activities.clear()
         return loss
@@ -224,6 +232,7 @@ class SupervisedModule(SteppedModule):
     # Metrics
 
     def _measure(self, batch: Batch, split: str) -> Tensor:
+        """Returns the loss of a batch, and adds the batch to the metrics of a split."""
         inputs, targets = batch
         outputs = self(inputs)
         loss = self.loss(outputs, targets)
@@ -240,13 +249,14 @@ class SupervisedModule(SteppedModule):
             self._metrics_of(split).clear()
 
     def _log_epoch(self, *splits: str) -> None:
+        """Logs loss and score of the epoch for each split, over all devices."""
         for split in splits:
             sums = self.trainer.strategy.reduce(self._metrics_of(split).sums(self.device), reduce_op="sum")
             assert isinstance(sums, Tensor)
-            if not sums[2]:  # a run resumed from the end of an epoch's training ends that epoch again, without a sample
-                continue
-            score = self._of_mean(sums[1] / sums[2])
-            self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/{self.score}": score}, **LOGGED_ALIKE)
+            if not sums[2]:
+                continue  # a run resumed at the end of an epoch ends this epoch again, without a sample
+            score = self._metric_of_mean_score(sums[1] / sums[2])
+            self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/{self.score}": score}, **SAME_ON_ALL_RANKS)
 
     def on_train_epoch_start(self) -> None:
         self._clear("train")
@@ -261,7 +271,7 @@ class SupervisedModule(SteppedModule):
     def on_validation_epoch_start(self) -> None:
         self._clear("val")
         if self.trainer.world_size > 1:
-            # Those of batch norm are of each device's shares; the checkpoint has the first one's.
+            # Every device has batch norm statistics of its own share; the checkpoint has those of the first device.
             for buffer in self.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
@@ -272,7 +282,7 @@ class SupervisedModule(SteppedModule):
         self._measure(batch, self._test_sets[dataloader_idx])
 
     def on_test_epoch_start(self) -> None:
-        # A data module with several test sets names them; metrics of others are numbered.
+        # A data module of ours names its test sets. Further ones are numbered.
         count = len(self.trainer.num_test_batches)
         names = getattr(self.trainer.datamodule, "test_sets", ["test"])  # type: ignore[attr-defined]
         self._test_sets = [*names, *(f"test_{number}" for number in range(len(names), count))]
@@ -280,17 +290,3 @@ class SupervisedModule(SteppedModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_epoch(*self._test_sets)
-
-
-def _group(cls: type[Group], given: Group | Mapping[str, Any], key: str) -> Group:
-    """A configuration group from itself or from a dict; `class_path` in a dict is the `name` of an optimizer."""
-    if isinstance(given, cls):
-        return given
-    values = dict(given)  # type: ignore[arg-type]
-    if "class_path" in values:
-        values["name"] = values.pop("class_path")
-    known = [field.name for field in fields(cls)]
-    for name in values:
-        if name not in known:
-            raise unknown_name(key, name, known)
-    return cls(**values)

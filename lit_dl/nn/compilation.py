@@ -1,4 +1,4 @@
-"""torch.compile, where there is a compiler."""
+"""torch.compile for networks, with a warning instead of an error where no compiler works."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from torch import nn
 
 
 def compile_network(network: nn.Module, device: torch.device) -> bool:
-    """Compiles a network in place, names of its parameters unchanged; without a working compiler it stays as it is.
+    """Compiles a network in place at its first call. The names of its parameters stay.
+
+    Without a working compiler the network stays uncompiled, and one warning gives the reason.
 
     Args:
-        network: Whose calls are compiled, when the first comes.
-        device: Where it runs.
+        network: The network.
+        device: The device on which it runs.
 
     Returns:
-        Whether it is compiled; if not, one warning says why.
+        Whether it is compiled.
     """
-    reason = _why_not(device)
+    reason = _compiler_failure(device)
     if reason is None:
         network.compile()
         return True
@@ -28,10 +30,13 @@ def compile_network(network: nn.Module, device: torch.device) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _why_not(device: torch.device) -> str | None:
-    """Why a small function does not compile; `None` when it does. There is no cheaper way to know for every device."""
+def _compiler_failure(device: torch.device) -> str | None:
+    """Compiles a small function and returns why that fails; `None` when it works.
+
+    No cheaper check covers every device.
+    """
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device=device))
-    except Exception as error:  # of the compiler's, the driver's, the linker's
+    except Exception as error:  # of the compiler, the driver or the linker
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
     return None

@@ -1,15 +1,17 @@
-"""Weight initializers by name: one table, one builder.
+"""Weight initializers: a table by name, and the function that fills a weight.
 
-All draw with zero mean. The scaled ones take their variance from the fans of the weight: for a dense layer `fan_in` is
-the number of inputs and `fan_out` the number of units; for a convolution both are multiplied by the kernel's area.
+All of them draw with zero mean. The scaled ones take their variance from the fans of the weight. For a dense layer,
+`fan_in` is the number of inputs and `fan_out` the number of units. For a convolution, both are multiplied by the area
+of the kernel.
 
-`*_normal` is the plain normal distribution of the papers and of PyTorch. `*_truncated_normal` is what Keras (and JAX)
-call `*_normal`: cut off at two deviations, and widened so that the variance is the same.
+`*_normal` is the plain normal distribution, as in the papers and in PyTorch. `*_truncated_normal` is what Keras (and
+JAX) call `*_normal`: truncated at two standard deviations, and widened so that the variance is the same.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,18 +24,20 @@ from lit_dl.nn.activations import ACTIVATIONS
 Fill = Callable[[Tensor, torch.Generator], object]
 Draw = Callable[[Tensor, float, torch.Generator], object]
 
-SMALL = 0.01  # the deviation of small_normal
-# Deviation of a standard normal cut off at plus and minus 2: what Keras's VarianceScaling divides by.
-TRUNCATED_DEVIATION = 0.87962566103423978
+SMALL_STD = 0.01  # standard deviation of small_normal
+# Standard deviation of a standard normal truncated at plus and minus 2: what Keras's VarianceScaling divides by.
+TRUNCATED_STD = 0.87962566103423978
+OUTPUT_INITIALIZER = "glorot_uniform"
+"""The initializer that `auto` picks where no activation follows: for the output layer and for projections."""
 
 
 @dataclass(frozen=True)
 class Initializer:
-    """One row of the table.
+    """A row of the table of initializers.
 
     Args:
         fill: Fills a weight, (units, inputs) or (channels, inputs, height, width), in place from the generator alone.
-        source: What it draws, and where the rule comes from.
+        source: What it draws, and where the rule was published.
     """
 
     fill: Fill
@@ -50,8 +54,8 @@ def _normal(weight: Tensor, variance: float, generator: torch.Generator) -> None
 
 
 def _truncated_normal(weight: Tensor, variance: float, generator: torch.Generator) -> None:
-    deviation = math.sqrt(variance) / TRUNCATED_DEVIATION
-    nn.init.trunc_normal_(weight, 0.0, deviation, -2 * deviation, 2 * deviation, generator=generator)
+    std = math.sqrt(variance) / TRUNCATED_STD
+    nn.init.trunc_normal_(weight, 0.0, std, -2 * std, 2 * std, generator=generator)
 
 
 _DRAWS: dict[str, Draw] = {"normal": _normal, "uniform": _uniform, "truncated_normal": _truncated_normal}
@@ -66,6 +70,7 @@ _VARIANCES: dict[str, tuple[Callable[[int, int], float], str]] = {
 
 
 def _scaled(family: str, draw: str) -> Initializer:
+    """Returns the row of a variance rule and a distribution."""
     variance, source = _VARIANCES[family]
 
     def fill(weight: Tensor, generator: torch.Generator) -> None:
@@ -85,29 +90,35 @@ INITIALIZERS: dict[str, Initializer] = {
         _orthogonal, "orthonormal rows or columns, gain 1; Saxe et al. 2014 (arXiv 1312.6120), section 3"
     ),
     "small_normal": Initializer(
-        lambda weight, generator: weight.normal_(0.0, SMALL, generator=generator), "sigma 0.01"
+        lambda weight, generator: weight.normal_(0.0, SMALL_STD, generator=generator), "sigma 0.01"
     ),
     "zeros": Initializer(
         lambda weight, _: weight.zero_(), "all alike: with any activation the units of a layer stay alike for ever"
     ),
 }
 
-AUTO = "glorot_uniform for none, tanh, sigmoid and softmax; he_normal for relu and its variants; lecun_normal for selu"
-_AUTO = {"glorot": "glorot_uniform", "he": "he_normal", "lecun": "lecun_normal"}
+
+def describe_auto() -> str:
+    """Returns the rule of `auto` in words: which initializer for which activations."""
+    names: dict[str, list[str]] = defaultdict(list)
+    names[OUTPUT_INITIALIZER].append("the output layer")
+    for name, row in ACTIVATIONS.items():
+        names[row.initializer].append(name)
+    return "; ".join(f"{initializer} for {', '.join(activations)}" for initializer, activations in names.items())
 
 
-def choose(name: str, activation: str | None) -> str:
-    """The initializer that `name` stands for in front of `activation`.
+def resolve_initializer(name: str, activation: str | None) -> str:
+    """Returns the initializer that `name` means for the layer before `activation`.
 
     Args:
         name: A name of the table, or `auto`, which picks by activation.
-        activation: The activation behind the layer; `None` for an output layer.
+        activation: The activation after the layer. `None`: no activation, as for an output layer.
 
     Raises:
         ConfigError: No such initializer.
     """
     if name == "auto":
-        return _AUTO[ACTIVATIONS[activation].family if activation else "glorot"]
+        return ACTIVATIONS[activation].initializer if activation else OUTPUT_INITIALIZER
     if name not in INITIALIZERS:
         raise unknown_name("initializer", name, ["auto", *INITIALIZERS])
     return name

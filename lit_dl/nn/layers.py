@@ -1,43 +1,56 @@
-"""Layers that torch does not have: noise, and a hidden layer with a connection around it."""
+"""Layers that torch does not have: Gaussian noise, and hidden layers with and without a residual connection."""
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
 
 class GaussianNoise(nn.Module):
-    """Adds noise of zero mean in training; the identity otherwise. Source: Keras's layer of this name.
+    """Adds noise of zero mean in training; the identity in evaluation. Source: Keras's layer of this name.
 
     Args:
-        deviation: Standard deviation of the noise.
+        std: Standard deviation of the noise.
     """
 
-    def __init__(self, deviation: float) -> None:
+    def __init__(self, std: float) -> None:
         super().__init__()
-        self.deviation = deviation
+        self.std = std
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return inputs + self.deviation * torch.randn_like(inputs) if self.training else inputs
+        return inputs + self.std * torch.randn_like(inputs) if self.training else inputs
 
 
-class Residual(nn.Sequential):
-    """A hidden layer with a connection around it: `skip(x) + scale * layer(x)`.
-
-    Source: He et al. 2016 (arXiv 1512.03385), eq. 2; the scale, 1 / sqrt(depth), by Hayou et al. 2021 (arXiv
-    2010.12859): without it the activations of a stack without normalization double with every layer. With it those of
-    ReLU layers, which are all positive, still grow to about 30 times at depth 50; any normalization holds them below 5.
+class HiddenLayer(nn.Sequential):
+    """A hidden layer: weights, normalization, activation, noise and dropout, each by name and in order.
 
     Args:
-        parts: The layer's modules by name.
-        skip: Projection to the layer's width; `None`: the input as it is.
-        scale: Factor on the layer.
+        parts: The modules of the layer by name. One of them is the `activation`.
+    """
+
+    activation: nn.Module
+
+    def __init__(self, parts: dict[str, nn.Module]) -> None:
+        super().__init__(OrderedDict(parts))
+
+
+class ResidualLayer(HiddenLayer):
+    """A hidden layer with a residual connection: `skip(x) + scale * layer(x)`.
+
+    Source: He et al. 2016 (arXiv 1512.03385), eq. 2. The scale, 1 / sqrt(depth): Hayou et al. 2021 (arXiv 2010.12859).
+    Without the scale, the activations of a stack without normalization double with every layer. With it, those of ReLU
+    layers, which are all positive, still grow to about 30 times at depth 50. Any normalization holds them below 5.
+
+    Args:
+        parts: The modules of the layer by name.
+        skip: Projection of the input to the width of the layer. `None`: the identity.
+        scale: Factor on the output of the layer.
     """
 
     def __init__(self, parts: dict[str, nn.Module], skip: nn.Module | None, scale: float) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            self.add_module(name, part)
+        super().__init__(parts)
         self.skip = skip or nn.Identity()
         self.scale = scale
 

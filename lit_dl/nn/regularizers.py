@@ -1,8 +1,7 @@
-"""Penalties and projections on the kernels of a network, and penalties on its activations, by Keras's definitions."""
+"""Penalties on the weights and activations of a network, and the max norm constraint, by Keras's definitions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,19 +9,21 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lit_dl.errors import ConfigError, unknown_name
+from lit_dl.errors import unknown_name
+from lit_dl.options import NON_NEGATIVE, Range
 
 FORMS = ("sum", "textbook")
+_MAX_NORM = Range("above 0, or null for none", lambda value: value > 0)
 
 
 @dataclass(frozen=True)
 class RegularizationConfig:
-    """What is added to the loss, and what the weights are held to after each step. Biases and norms are left alone.
+    """Penalties on the loss, and a constraint on the weights after each step. Both leave biases and norms alone.
 
     Args:
-        l1: Adds l1 times the sum of absolute kernel weights to the loss; 0 or more. With l2: elastic net.
-        l2: Adds l2 times the sum of squared kernel weights to the loss; 0 or more.
-        form: sum, as it stands above (Keras); or textbook, l1 / m and l2 / (2 m) with m the samples of the minibatch
+        l1: Adds l1 times the sum of absolute weights to the loss; 0 or more. With l2: elastic net.
+        l2: Adds l2 times the sum of squared weights to the loss; 0 or more.
+        form: sum, as written above (Keras); or textbook, l1 / m and l2 / (2 m) with m the samples of the minibatch
             (Goodfellow et al. 2016, section 7.1, has the half; Ng's course the m).
         activity_l1: Adds activity_l1 times the sum of absolute outputs of the hidden layers, a sample on average; 0 or
             more.
@@ -40,40 +41,49 @@ class RegularizationConfig:
 
     @property
     def penalizes_activity(self) -> bool:
+        """Whether there is a penalty on activations."""
         return bool(self.activity_l1 or self.activity_l2)
 
 
 def check_regularization(config: RegularizationConfig) -> None:
-    """Refuses negative strengths.
+    """Refuses values out of range.
 
     Raises:
-        ConfigError: A value out of range, or an unknown form.
+        ConfigError: A negative strength, a max norm that is not above 0, or an unknown form.
     """
     for key in ("l1", "l2", "activity_l1", "activity_l2"):
-        if not 0 <= getattr(config, key) < math.inf:
-            raise ConfigError(key, f"must be 0 or more and finite; got {getattr(config, key)!r}")
+        NON_NEGATIVE.check(key, getattr(config, key))
     if config.form not in FORMS:
         raise unknown_name("form", config.form, FORMS)
-    if config.max_norm is not None and not config.max_norm > 0:
-        raise ConfigError("max_norm", f"must be above 0, or null for none; got {config.max_norm!r}")
+    if config.max_norm is not None:
+        _MAX_NORM.check("max_norm", config.max_norm)
 
 
-def penalty(config: RegularizationConfig, kernels: Sequence[Tensor], samples: int) -> Tensor | None:
-    """The penalty on the kernels for a minibatch of so many samples; `None` when both strengths are 0."""
+def weight_penalty(config: RegularizationConfig, weights: Sequence[Tensor], samples: int) -> Tensor | None:
+    """Returns the l1 and l2 penalty on weight matrices for a minibatch; `None` when both strengths are 0.
+
+    Args:
+        config: The strengths and the form.
+        weights: The weight matrices.
+        samples: Number of samples in the minibatch.
+    """
     l1, l2 = config.l1, config.l2
     if config.form == "textbook":
         l1, l2 = l1 / samples, l2 / (2 * samples)
-    return _weighted(l1, l2, kernels)
+    return _weighted_sum(l1, l2, weights)
 
 
 def activity_penalty(config: RegularizationConfig, outputs: Sequence[Tensor]) -> Tensor | None:
-    """The penalty on outputs of layers, (batch, ...) each, as a mean over the batch; `None` when both are 0."""
-    terms = [_weighted(config.activity_l1, config.activity_l2, [layer]) for layer in outputs]
+    """Returns the penalty on the outputs of layers, (batch, ...) each, as a mean over the batch.
+
+    `None` when both strengths are 0.
+    """
+    terms = [_weighted_sum(config.activity_l1, config.activity_l2, [layer]) for layer in outputs]
     means = [term / len(layer) for term, layer in zip(terms, outputs, strict=True) if term is not None]
     return torch.stack(means).sum() if means else None
 
 
-def _weighted(l1: float, l2: float, tensors: Sequence[Tensor]) -> Tensor | None:
+def _weighted_sum(l1: float, l2: float, tensors: Sequence[Tensor]) -> Tensor | None:
     terms = []
     if l1:
         terms += [l1 * tensor.abs().sum() for tensor in tensors]
@@ -82,9 +92,9 @@ def _weighted(l1: float, l2: float, tensors: Sequence[Tensor]) -> Tensor | None:
     return torch.stack(terms).sum() if terms else None
 
 
-def project(config: RegularizationConfig, kernels: Sequence[Tensor]) -> None:
-    """Holds every unit's incoming weights to `max_norm`, in place."""
+def apply_max_norm(config: RegularizationConfig, weights: Sequence[Tensor]) -> None:
+    """Scales the incoming weights of every unit down to at most `max_norm`, in place."""
     if config.max_norm is not None:
         with torch.no_grad():
-            for kernel in kernels:
-                kernel.copy_(kernel.renorm(p=2, dim=0, maxnorm=config.max_norm))
+            for weight in weights:
+                weight.copy_(weight.renorm(p=2, dim=0, maxnorm=config.max_norm))

@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for the rest, as one optimizer."""
+"""`MuonAdamW`: Muon for matrices and AdamW for the other parameters, as one optimizer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.optim import AdamW, Muon, Optimizer
 
 
 class MuonAdamW(Optimizer):
-    """torch's Muon over the matrices of each group and torch's AdamW over its other parameters.
+    """Trains the matrices of each group by torch's Muon and the other parameters by torch's AdamW.
 
-    Both have the same learning rate and weight decay: Muon's steps are scaled to the size of AdamW's.
+    Both have the same learning rate and weight decay. Muon's steps are scaled to the size of AdamW's.
 
     Source: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the scaling by Liu et al. 2025 (arXiv 2502.16982),
     section 2.2.
@@ -20,8 +20,8 @@ class MuonAdamW(Optimizer):
     Args:
         params: Parameter groups, dicts with `params`.
         lr: Learning rate.
-        momentum: Of Muon.
-        weight_decay: Decoupled, of both.
+        momentum: Momentum of Muon.
+        weight_decay: Decoupled weight decay of both.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class MuonAdamW(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds the matrices of a group and its other parameters, as a group each."""
+        """Adds a group as two: its matrices, and its other parameters."""
         given = list(param_group["params"])
         for rule, is_matrix in ((Muon, True), (AdamW, False)):
             params = [parameter for parameter in given if (parameter.ndim == 2) is is_matrix]
@@ -43,15 +43,18 @@ class MuonAdamW(Optimizer):
                 defaults = {**rule(params).param_groups[0], **self.defaults}
                 scaled = {"adjust_lr_fn": "match_rms_adamw"} if is_matrix else {}
                 super().add_param_group({**defaults, **scaled, **param_group, "params": params})
-        self._share()
+        self._share_state()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes over what a copy or `load_state_dict` brings."""
+        """Restores the state of a copy, or of `load_state_dict`."""
         super().__setstate__(state)
-        self._share()
+        self._share_state()
 
-    def _share(self) -> None:
-        """Gives the parts this optimizer's groups and state: what schedules, checkpoints and `zero_grad` see."""
+    def _share_state(self) -> None:
+        """Builds the two optimizers anew over the groups and the state of this one.
+
+        Schedules, checkpoints and `zero_grad` see this optimizer only, so the two must have the same objects.
+        """
         self._parts = []
         for rule, key in ((Muon, "ns_steps"), (AdamW, "betas")):
             groups = [group for group in self.param_groups if key in group]
@@ -62,7 +65,7 @@ class MuonAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both."""
+        """Takes a step of both optimizers."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

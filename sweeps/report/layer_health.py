@@ -16,7 +16,7 @@ from lit_dl.callbacks.gradient_health import (
     EXPLODING_ABOVE,
     VANISHING_BELOW,
     gradient_ratio,
-    gradient_verdict,
+    gradient_status,
     per_weight,
 )
 from sweeps.report.plot_style import Panel, axis, figure, plain
@@ -84,7 +84,7 @@ class Health:
     @property
     def verdict(self) -> str | None:
         """Whether its gradients vanish or explode in the first epoch."""
-        return gradient_verdict(gradient_ratio(self.first["gradient"]))
+        return gradient_status(gradient_ratio(self.first["gradient"]))
 
 
 def layer_health(sweep: SweepData) -> list[Panel]:

@@ -17,7 +17,7 @@ from lit_dl.callbacks.epoch_table import best_row, csv_text
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.modules.regressor import Regressor
-from lit_dl.nn.network import NetworkConfig
+from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.randomness import seed_epoch
 
 Config = dict[str, Any]

@@ -1,10 +1,9 @@
-"""Figures by layer against networks computed by hand, and where they go."""
+"""`LayerHealth` against backpropagation by hand; its warning, its file, and what loggers and metrics get."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +17,9 @@ from sweep_specs import tiny_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lit_dl.callbacks.gradient_health import gradient_ratio, gradient_verdict, per_weight
-from lit_dl.callbacks.layer_activity import LayerActivity
-from lit_dl.callbacks.layer_health import FIGURES, MOST_SAMPLES, LayerHealth, _Steps, kernels_of, layer_names
+from lit_dl.callbacks.gradient_health import per_weight
+from lit_dl.callbacks.layer_health import FIGURES, LayerHealth
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.nn.activations import ACTIVATIONS, activation
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -138,27 +135,6 @@ def test_against_backpropagation_by_hand(tmp_path: Path, by_itself: bool) -> Non
     assert float(trainer.callback_metrics["gradient_ratio"]) == pytest.approx(ratio, rel=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 32, 33, 100, 1100])
-def test_steps_are_spread_evenly_over_an_epoch_of_any_length(steps: int) -> None:
-    """The gradient of a step is its number, so that the mean tells which steps were taken."""
-    stride = next(2**power for power in range(20) if math.ceil(steps / 2**power) <= MOST_SAMPLES)
-    taken = range(0, steps, stride)
-    assert len(taken) >= min(steps, MOST_SAMPLES // 2)
-    weight = nn.Parameter(torch.full((1, 1), 1.0))
-    before = 1
-    for _ in range(2):  # the second epoch begins with the stride that the first one found
-        watched = _Steps({"layer": weight}, before)
-        for number in range(steps):
-            weight.grad = torch.full((1, 1), float(number))
-            watched.add()
-            with torch.no_grad():
-                weight *= 1.5 if number % stride == 0 else 1.5 ** (-1 / (stride - 1))
-        figures = watched.rows(watched.tensors())["layer"]
-        assert figures["gradient_norm"] == pytest.approx(np.mean(taken), rel=1e-5)
-        assert figures["update_ratio"] == pytest.approx(0.5, rel=1e-3)
-        before = watched.stride
-
-
 def test_a_step_that_overflowed_counts_for_nothing_and_scaled_gradients_are_unscaled() -> None:
     weight = nn.Parameter(torch.ones(2, 1))
     optimizer = torch.optim.AdamW([weight], fused=True)  # Lightning leaves the scale to such optimizers
@@ -178,26 +154,6 @@ def test_a_step_that_overflowed_counts_for_nothing_and_scaled_gradients_are_unsc
     assert dict(health._read())["layer"]["gradient_norm"] == pytest.approx(5.0)
 
 
-def test_weights_that_were_zero_have_no_update_ratio_in_that_step() -> None:
-    weight = nn.Parameter(torch.zeros(2, 1))
-    steps = _Steps({"layer": weight})
-    for value in (0.0, 2.0, 3.0):
-        weight.grad = torch.ones(2, 1)
-        with torch.no_grad():
-            weight.fill_(value)
-        steps.add()
-    figures = steps.rows(steps.tensors())["layer"]
-    assert figures["update_ratio"] == pytest.approx((0.5 + 0.0) / 2)  # from 2 to 3, and 3 at the end as well
-
-
-def test_norms_of_half_precision_are_taken_in_full() -> None:
-    weight = nn.Parameter(torch.ones(100, 100, dtype=torch.bfloat16))
-    weight.grad = torch.full((100, 100), 2.5625, dtype=torch.bfloat16)
-    steps = _Steps({"layer": weight})
-    steps.add()
-    assert steps.rows(steps.tensors())["layer"]["gradient_norm"] == 256.25  # no number of bfloat16
-
-
 def test_a_layer_belongs_to_the_optimizer_that_moves_it() -> None:
     one, other = nn.Linear(1, 1), nn.Linear(1, 1)
     module: Any = nn.ModuleDict({"generator": one, "critic": other})
@@ -211,36 +167,7 @@ def test_a_layer_belongs_to_the_optimizer_that_moves_it() -> None:
     assert figures == {"generator": 3.0, "critic": 20.0}  # each at the steps of its own optimizer
 
 
-# The ratio and its criterion
-
-
-def test_the_ratio_is_between_mean_weights_of_the_first_and_the_last_layer() -> None:
-    assert per_weight(6.0, 4) == 3.0
-    assert gradient_ratio([2.0, 9.0, 4.0]) == 0.5
-    assert gradient_ratio([None, 2.0, 4.0]) == 0.5
-    assert gradient_ratio([0.0, 4.0]) == 0.0
-    assert gradient_ratio([4.0, 0.0]) == math.inf
-    assert math.isnan(gradient_ratio([0.0, 0.0]) or 0.0)
-    assert gradient_ratio([1.0]) is None
-    assert gradient_ratio([]) is None
-
-
-@pytest.mark.parametrize(
-    ("ratio", "verdict"),
-    [
-        (0.0, "vanishing"),
-        (0.99e-3, "vanishing"),
-        (1e-3, None),
-        (1.0, None),
-        (1e3, None),
-        (1.01e3, "exploding"),
-        (math.inf, "exploding"),
-        (math.nan, None),
-        (None, None),
-    ],
-)
-def test_the_criterion(ratio: float | None, verdict: str | None) -> None:
-    assert gradient_verdict(ratio) == verdict
+# The warning
 
 
 def deep(tmp_path: Path, name: str, initializer: str, **more: Any) -> Config:
@@ -277,163 +204,12 @@ def test_exploding_gradients_are_told(caplog: pytest.LogCaptureFixture) -> None:
     module: Any = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
     kernels = {"first": nn.Parameter(torch.ones(2, 2)), "last": nn.Parameter(torch.ones(8, 2))}
     rows = {"first": {"gradient_norm": 4.2e4}, "last": {"gradient_norm": 40.0}}
-    LayerHealth(None)._judge(trainer, module, kernels, rows)
+    LayerHealth(None)._log_gradient_ratio(trainer, module, kernels, rows)
     assert logged == {"gradient_ratio": pytest.approx(2100.0)}
     assert "exploding gradients: in epoch 1 those of first are 2.1e+03 times" in caplog.text
     assert "above 1000" in caplog.text
-    LayerHealth(None)._judge(trainer, module, kernels, {"first": {}, "last": {}})
+    LayerHealth(None)._log_gradient_ratio(trainer, module, kernels, {"first": {}, "last": {}})
     assert math.isnan(logged["gradient_ratio"])  # and not that of the epoch before
-
-
-# Activations
-
-
-def watched(layers: nn.Module, *batches: Tensor) -> dict[str, dict[str, float | None]]:
-    """The figures of the hidden layers over some batches."""
-    activity = LayerActivity(layers, kernels_of(layers))
-    with torch.inference_mode():
-        for batch in batches:
-            layers(batch)
-    activity.close()
-    layers(batches[0])  # no longer watched
-    return activity.rows(activity.tensors())
-
-
-def identity(units: int) -> nn.Linear:
-    layer = nn.Linear(units, units)
-    nn.init.eye_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def around(name: str, units: int) -> nn.Sequential:
-    """A layer whose units see the inputs as they are, behind it the activation, then an output layer."""
-    inputs = identity(units)
-    if name == "maxout":  # two pieces of each unit
-        inputs = nn.Linear(units, 2 * units, bias=False)
-        inputs.weight.data = torch.eye(units).repeat_interleave(2, 0)
-    parts = {"dense": inputs, "activation": activation(name, units), "output": nn.Linear(units, 1)}
-    return nn.Sequential(OrderedDict(parts))
-
-
-def test_mean_and_deviation_over_batches_of_unequal_size() -> None:
-    values = 3 + np.random.default_rng(0).normal(size=(70, 5)) * [0.01, 1, 2, 3, 4]
-    batches = torch.from_numpy(values).float().split(32)
-    figures = watched(around("sigmoid", 5), *batches)["dense"]
-    outputs = 1 / (1 + np.exp(-values))
-    assert figures["activation_mean"] == pytest.approx(outputs.mean(), rel=1e-5)
-    assert figures["activation_std"] == pytest.approx(outputs.std(), rel=1e-5)
-    assert figures["saturated"] == pytest.approx(((outputs < 0.05) | (outputs > 0.95)).mean(), rel=1e-6)
-
-
-def test_a_small_deviation_around_a_large_mean_is_not_lost() -> None:
-    outputs = 1000 + np.random.default_rng(0).normal(size=(64, 8))
-    assert watched(around("relu", 8), torch.from_numpy(outputs).float())["dense"]["activation_std"] == pytest.approx(
-        outputs.std(), rel=1e-4
-    )
-
-
-def test_dead_units_of_a_dense_layer() -> None:
-    layers = around("relu", 8)
-    layers[0].bias.data[:3] = -1000.0
-    once = torch.full((4, 8), -1.0)
-    once[2, 3:7] = 0.5  # four units are above zero on one sample of the second batch, the last on none
-    assert watched(layers, torch.full((6, 8), -2.0), once)["dense"]["dead"] == pytest.approx(4 / 8)
-
-
-def test_dead_channels_of_a_convolution_at_all_positions() -> None:
-    layers = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
-    nn.init.ones_(layers[0].weight)
-    layers[0].bias.data = torch.tensor([-1000.0, 0.0, -0.5, -2.0])
-    images = torch.zeros(2, 1, 3, 3)
-    images[1, 0, 2, 2] = 1.0  # one pixel of one image keeps the second and third channel alive
-    (figures,) = watched(layers, images).values()
-    assert figures["dead"] == 0.5
-
-
-@pytest.mark.parametrize(
-    ("function", "inputs", "saturated"),
-    [
-        (nn.Sigmoid(), [-2.9, -3.0, 2.9, 3.0, 0.0], 2 / 5),  # 0.0522, 0.0474, 0.9478, 0.9526
-        (nn.Tanh(), [-1.4, -1.5, 1.4, 1.5, 0.0], 2 / 5),  # 0.885, 0.905
-        (nn.Hardsigmoid(), [-3.0, 3.0, 0.0, 2.0, -2.0], 2 / 5),
-        (nn.Softsign(), [9.5, -9.5, 8.5, -8.5, 0.0], 2 / 5),  # 0.905, 0.895
-        (nn.Hardtanh(0.0, 4.0), [-1.0, 0.1, 0.3, 3.7, 3.9], 3 / 5),
-        (nn.Softmax(1), [9.0, 0.0, 0.0, 0.0, 0.0], 1.0),
-        (nn.Softmax(1), [4.0, 0.0, 0.0, 0.0, 0.0], 0.0),  # 0.93
-        (nn.ReLU6(), [9.0, 9.0, -9.0, 9.0, 9.0], None),
-        (nn.Softplus(), [9.0, 9.0, -9.0, 9.0, 9.0], None),
-    ],
-)
-def test_saturated_outputs(function: nn.Module, inputs: list[float], saturated: float | None) -> None:
-    layers = nn.Sequential(identity(5), function, nn.Linear(5, 2))
-    (figures,) = watched(layers, torch.tensor([inputs])).values()
-    assert figures["saturated"] == (None if saturated is None else pytest.approx(saturated))
-
-
-# Whether dead and saturated units are defined for our activations.
-DEFINED = dict.fromkeys(("relu", "elu", "selu", "gelu", "silu", "swish", "mish", "hardmax"), (True, False))
-DEFINED |= dict.fromkeys(("sigmoid", "tanh", "softmax"), (False, True))
-DEFINED |= dict.fromkeys(("linear", "leaky_relu", "prelu", "softplus", "maxout"), (False, False))
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_activation_has_figures_and_a_rule(name: str) -> None:
-    (figures,) = watched(around(name, 4), torch.tensor([[1.0, -1.0, 2.0, 0.5]])).values()
-    assert figures["activation_std"] is not None
-    assert (figures["dead"] is not None, figures["saturated"] is not None) == DEFINED[name]
-
-
-def test_an_activation_is_that_of_the_kernel_applied_before_it() -> None:
-    class Reused(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.act = nn.ReLU()  # one for both layers, and registered before them
-            self.one, self.two, self.out = identity(2), identity(2), nn.Linear(2, 1)
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            hidden = self.act(self.one(inputs))
-            return self.act(self.out(self.act(self.two(2 * hidden))))
-
-    figures = watched(Reused(), torch.tensor([[1.0, 3.0]]))
-    assert {name: row["activation_mean"] for name, row in figures.items()} == {"one": 2.0, "two": 4.0}
-
-
-def test_a_compiled_network_is_watched_uncompiled() -> None:
-    layers = around("relu", 2)
-    layers.compile(backend="eager")
-    layers(torch.ones(1, 2))
-    assert watched(layers, torch.tensor([[1.0, 3.0]]))["dense"]["activation_mean"] == 2.0
-
-
-# Names
-
-
-@pytest.mark.parametrize(
-    ("parameters", "names"),
-    [
-        (["network.hidden_1.linear.weight", "network.output.weight"], ["hidden_1", "output"]),
-        (
-            ["network.hidden_1.linear.weight", "network.hidden_1.skip.weight", "network.output.weight"],
-            ["hidden_1.linear", "hidden_1.skip", "output"],
-        ),
-        (["net.0.weight", "net.3.weight"], ["net.0", "net.3"]),
-        (["net._orig_mod.a.weight", "net._orig_mod.b.weight"], ["a", "b"]),
-        (["rnn.weight_ih_l0", "rnn.weight_hh_l0", "head.weight"], ["rnn.weight_ih_l0", "rnn.weight_hh_l0", "head"]),
-        (["network.output.weight"], ["output"]),
-        (["weight"], ["weight"]),
-        ([], []),
-    ],
-)
-def test_layers_have_the_shortest_names_that_differ(parameters: list[str], names: list[str]) -> None:
-    assert layer_names(parameters) == names
-
-
-def test_kernels_are_what_has_two_axes_or_more() -> None:
-    layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.PReLU(2), nn.Flatten(), nn.LazyLinear(3))
-    assert list(kernels_of(layers)) == ["0"]
-    layers(torch.ones(2, 1, 4, 4))
-    assert list(kernels_of(layers)) == ["0", "4"]
 
 
 # In a run

@@ -13,8 +13,9 @@ from lit_dl.config.overlay import APPLIES, merge, overlay
 from lit_dl.errors import ConfigError
 from lit_dl.modules.supervised import SupervisedModule
 from lit_dl.nn.activations import ACTIVATIONS
-from lit_dl.nn.losses import LOSSES, check_outputs, loss_parameters
-from lit_dl.nn.network import NetworkConfig, check_network
+from lit_dl.nn.losses import LOSSES, check_outputs, loss_options
+from lit_dl.nn.network_config import NetworkConfig
+from lit_dl.nn.networks import check_network
 from lit_dl.optim.schedules import SCHEDULES, ScheduleConfig, check_schedule
 
 BASE = {"model": {"network": {"depth": 2}, "optimizer": {"name": "momentum", "lr": 0.1, "momentum": 0.9}}}
@@ -87,17 +88,17 @@ def test_merging_an_empty_group_takes_nothing_away() -> None:
 
 def takers(table: Mapping[str, Any], parameter: str) -> set[str]:
     """The rows of a table that have a parameter."""
-    return {name for name, row in table.items() if parameter in row.parameters}
+    return {name for name, row in table.items() if parameter in row.options}
 
 
 def parameters_of(table: Mapping[str, Any]) -> set[str]:
-    return {parameter for row in table.values() for parameter in row.parameters}
+    return {parameter for row in table.values() for parameter in row.options}
 
 
 def test_what_applies_is_what_the_tables_say() -> None:
     activation = {f"model.network.{key}": takers(ACTIVATIONS, key) for key in parameters_of(ACTIVATIONS)}
     loss = {f"model.{key}": takers(LOSSES, key) for key in parameters_of(LOSSES)}
-    loss["model.network.output_activation"] = {name for name, row in LOSSES.items() if len(row.outputs) > 1}
+    loss["model.network.output_activation"] = {name for name, row in LOSSES.items() if len(row.output_activations) > 1}
     stated = {key: {name: set(choices) for name, choices in rows.items()} for key, rows in APPLIES.items()}
     assert stated["model.network.activation"] == activation
     assert stated["model.loss"] == loss
@@ -146,16 +147,20 @@ def test_any_activation_may_replace_one_with_parameters(base: dict[str, Any], na
 @pytest.mark.parametrize("name", LOSSES)
 def test_any_loss_may_replace_one_with_parameters(base: dict[str, Any], name: str) -> None:
     model = overlay({"model": base}, {"model.loss": name})["model"]
-    loss_parameters(name, {key: value for key, value in model.items() if key in ("label_smoothing", "delta")})
+    loss_options(name, {key: value for key, value in model.items() if key in ("label_smoothing", "delta")})
     output = model.get("network", {}).get("output_activation")
-    check_outputs(name, 1 if LOSSES[name].most == 1 else 2, output)
-    assert (output is None) == ("network" not in base or len(LOSSES[name].outputs) == 1)
+    check_outputs(name, 1 if LOSSES[name].max_outputs == 1 else 2, output)
+    assert (output is None) == ("network" not in base or len(LOSSES[name].output_activations) == 1)
 
 
-@pytest.mark.parametrize("old", [name for name, row in SCHEDULES.items() if row.parameters])
+@pytest.mark.parametrize("old", [name for name, row in SCHEDULES.items() if row.options])
 @pytest.mark.parametrize("new", SCHEDULES)
 def test_any_schedule_may_replace_another_and_keeps_the_warm_up(old: str, new: str) -> None:
-    base = {"name": old, "warmup_epochs": 2.0, **SCHEDULES[old].parameters}
+    base = {
+        "name": old,
+        "warmup_epochs": 2.0,
+        **{key: option.default for key, option in SCHEDULES[old].options.items()},
+    }
     schedule = overlay({"model": {"schedule": base}}, {"model.schedule.name": new})["model"]["schedule"]
     check_schedule(ScheduleConfig(**schedule))
     assert schedule == (base if new == old else {"name": new, "warmup_epochs": 2.0})

@@ -20,7 +20,7 @@ from lit_dl.config.keys import load_yaml, normalize
 from lit_dl.data.toy import GATES, Gate, LinearRegressionDataModule, LogicGateDataModule
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier
-from lit_dl.nn.network import NetworkConfig
+from lit_dl.nn.network_config import NetworkConfig
 
 CPU = torch.device("cpu")
 FITS = REPOSITORY / "configs" / "fit"

@@ -18,7 +18,7 @@ from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.overlay import overlay
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier
-from lit_dl.nn.network import NetworkConfig
+from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.nn.regularizers import RegularizationConfig
 from lit_dl.optim.optimizers import OPTIMIZERS
 from lit_dl.optim.schedules import SCHEDULES, ScheduleConfig

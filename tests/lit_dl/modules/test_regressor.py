@@ -19,7 +19,7 @@ from lit_dl.nn.losses import LOSSES
 Config = dict[str, Any]
 Train = Callable[..., tuple[Any, Any]]
 
-VALUES = [name for name, row in LOSSES.items() if not row.labels]
+VALUES = [name for name, row in LOSSES.items() if not row.takes_labels]
 
 
 def linear(inputs: int = 3, **values: Any) -> Config:
@@ -80,7 +80,7 @@ def test_several_values_at_once() -> None:
     module = Regressor(network={"depth": 0, "input_shape": [2], "outputs": 3})
     outputs, targets = torch.tensor([[1.0, 2, 3], [0, 0, 0]]), torch.tensor([[1.0, 0, 0], [0, 0, 3]])
     mean = module._score(outputs, targets) / 2
-    assert float(module._of_mean(mean)) == pytest.approx(np.sqrt((4 + 9 + 9) / 6))
+    assert float(module._metric_of_mean_score(mean)) == pytest.approx(np.sqrt((4 + 9 + 9) / 6))
 
 
 def test_values_between_0_and_1_are_the_sigmoid_of_logits() -> None:

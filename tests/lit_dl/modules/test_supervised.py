@@ -131,7 +131,10 @@ def test_groups_may_be_dicts_or_dataclasses() -> None:
         ({"network": {"depth": -1}}, "network.depth: must be 0 or more; got -1"),
         ({"network": {"dept": 2}}, "network: 'dept' is not one of kind, depth, "),
         ({"optimizer": {"lr": -1.0}}, "optimizer.lr: must be above 0 and finite; got -1.0"),
-        ({"optimizer": {"class_path": "torch.nn.Linear"}}, "optimizer.name: 'torch.nn.Linear' is not a torch.optim"),
+        (
+            {"optimizer": {"class_path": "torch.nn.Linear"}},
+            "optimizer.name: must be a Optimizer; 'torch.nn.Linear' is not",
+        ),
         ({"schedule": {"name": "cosin"}}, "schedule.name: 'cosin' is not one of constant, inverse_time, "),
         ({"regularization": {"l1": -1.0}}, "regularization.l1: must be 0 or more and finite; got -1.0"),
         ({"loss": "msee"}, "loss: 'msee' is not one of cross_entropy, nll, "),
@@ -213,6 +216,30 @@ def test_defaults_are_those_asked_for(defaults: str, momentum: float, eps: float
     given = Classifier({"norm": "before", "norm_momentum": 0.3}, {"name": "adam", "eps": 1e-3}, defaults=defaults)
     assert (given.network.hidden_1.norm.momentum, given.network.hidden_1.norm.eps) == (0.3, eps)
     assert given.configure_optimizers().param_groups[0]["eps"] == 1e-3
+
+
+# Parameter groups
+
+
+class WithScale(Classifier):
+    """A subclass with a parameter outside the network."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+def test_the_optimizer_has_the_groups_of_the_network_and_what_a_subclass_adds() -> None:
+    module = WithScale(network={"width": [3]})
+    (group,) = module.configure_optimizers().param_groups
+    assert [id(parameter) for parameter in group["params"]] == [id(parameter) for parameter in module.parameters()]
+
+    body, head = list(module.network.parameters())[:-2], list(module.network.output.parameters())
+    groups = [{"params": body, "lr": 1e-4}, {"params": head}]
+    module.network.parameter_groups = lambda: groups  # type: ignore[method-assign]
+    first, last = module.configure_optimizers().param_groups
+    assert (first["params"], first["lr"], last["lr"]) == (body, 1e-4, 1e-3)
+    assert [id(parameter) for parameter in last["params"]] == [id(parameter) for parameter in (module.scale, *head)]
 
 
 # Test sets

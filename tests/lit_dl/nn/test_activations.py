@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_dl.errors import ConfigError
-from lit_dl.nn.activations import ACTIVATIONS, OUTPUT_ACTIVATIONS, activation, activation_parameters
+from lit_dl.nn.activations import ACTIVATIONS, OUTPUT_ACTIVATIONS, activation_options, build_activation
 
 Map = Callable[[np.ndarray], np.ndarray]
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017, equation 14
@@ -130,11 +130,6 @@ OUTPUT_REFERENCES: dict[str, Reference] = {
     "softmax": SOFTMAX,
     "log_softmax": Reference(log_softmax, lambda x, g: g - softmax(x) * g.sum(1, keepdims=True)),
 }
-FAMILIES = {
-    "glorot": {"linear", "sigmoid", "tanh", "softmax", "hardmax"},
-    "he": {"relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "swish", "softplus", "mish", "maxout"},
-    "lecun": {"selu"},
-}
 
 
 def points() -> np.ndarray:
@@ -169,13 +164,11 @@ def test_every_row_has_a_reference_here() -> None:
     assert not missing, f"add the closed formula and the derivative of {missing} to REFERENCES"
     missing = sorted(set(OUTPUT_ACTIVATIONS) - set(OUTPUT_REFERENCES))
     assert not missing, f"add the closed formula and the derivative of {missing} to OUTPUT_REFERENCES"
-    missing = sorted(set(ACTIVATIONS) - set.union(*FAMILIES.values()))
-    assert not missing, f"add {missing} to FAMILIES, under the initializer that suits it"
 
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_values_and_derivatives_follow_the_formulas(name: str) -> None:
-    compare(activation(name, units_of(name)), REFERENCES[name])
+    compare(build_activation(name, units_of(name)), REFERENCES[name])
 
 
 @pytest.mark.parametrize("name", OUTPUT_REFERENCES)
@@ -186,7 +179,7 @@ def test_values_and_derivatives_of_output_activations_follow_the_formulas(name: 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_nothing_overflows_in_single_precision(name: str) -> None:
     inputs = torch.tensor([[-1e4, 1e4, -300.0, 300.0, -30.0, 30.0]], requires_grad=True)
-    outputs = activation(name, units_of(name))(inputs)
+    outputs = build_activation(name, units_of(name))(inputs)
     outputs.sum().backward()
     assert outputs.isfinite().all()
     assert inputs.grad is not None
@@ -197,14 +190,9 @@ def test_nothing_overflows_in_single_precision(name: str) -> None:
 def test_the_channels_of_an_image_are_its_units(name: str) -> None:
     """Each pixel of (batch, channels, height, width) is treated as a row of (batch, units)."""
     images = torch.from_numpy(np.random.default_rng(2).normal(size=(3, 6, 4, 5)))
-    module = activation(name, units_of(name)).double()
+    module = build_activation(name, units_of(name)).double()
     rows = module(images.permute(0, 2, 3, 1).reshape(-1, 6))
     torch.testing.assert_close(module(images), rows.reshape(3, 4, 5, -1).permute(0, 3, 1, 2))
-
-
-@pytest.mark.parametrize(("family", "name"), [(family, name) for family, names in FAMILIES.items() for name in names])
-def test_initializer_family_of_each_activation(family: str, name: str) -> None:
-    assert ACTIVATIONS[name].family == family
 
 
 def test_every_row_names_its_source() -> None:
@@ -212,21 +200,21 @@ def test_every_row_names_its_source() -> None:
 
 
 def test_each_call_makes_a_module_of_its_own() -> None:
-    assert activation("prelu", 2) is not activation("prelu", 2)
+    assert build_activation("prelu", 2) is not build_activation("prelu", 2)
 
 
 # Parameters
 
 
 def test_the_slope_of_leaky_relu_is_a_parameter() -> None:
-    compare(activation("leaky_relu", 6, {"negative_slope": 0.3}), leaky(0.3))
-    compare(activation("leaky_relu", 6, {"negative_slope": 0.0}), leaky(0.0))
+    compare(build_activation("leaky_relu", 6, {"negative_slope": 0.3}), leaky(0.3))
+    compare(build_activation("leaky_relu", 6, {"negative_slope": 0.0}), leaky(0.0))
 
 
 def test_the_slope_of_prelu_starts_at_its_parameter_and_learns_for_each_unit() -> None:
     """d y / d slope = min(0, x): the gradient of a unit's slope is that times the upstream, summed over the batch."""
     x = points()
-    module = activation("prelu", 6, {"negative_slope": 0.375}).double()
+    module = build_activation("prelu", 6, {"negative_slope": 0.375}).double()
     compare(module, leaky(0.375))
     (slopes,) = module.parameters()
     assert slopes.tolist() == [0.375] * 6
@@ -239,12 +227,12 @@ def test_the_slope_of_prelu_starts_at_its_parameter_and_learns_for_each_unit() -
 
 def test_a_maxout_unit_takes_the_largest_of_its_neighbouring_pieces() -> None:
     x = points()
-    ours = activation("maxout", 2, {"pieces": 3}).double()(torch.from_numpy(x)).numpy()
+    ours = build_activation("maxout", 2, {"pieces": 3}).double()(torch.from_numpy(x)).numpy()
     np.testing.assert_array_equal(ours, np.stack([x[:, :3].max(1), x[:, 3:].max(1)], 1))
 
 
 def test_hardmax_of_equal_units_is_still_one_hot() -> None:
-    outputs: Tensor = activation("hardmax", 3)(torch.tensor([[2.0, 2.0, 1.0], [0.0, 0.0, 0.0]]))
+    outputs: Tensor = build_activation("hardmax", 3)(torch.tensor([[2.0, 2.0, 1.0], [0.0, 0.0, 0.0]]))
     assert outputs.sum(1).tolist() == [1.0, 1.0]
     assert outputs.max(1).values.tolist() == [1.0, 1.0]
     assert outputs[0, 2] == 0
@@ -263,7 +251,7 @@ def test_hardmax_of_equal_units_is_still_one_hot() -> None:
 def test_parameters_are_given_or_by_default(
     name: str, given: dict[str, float | None], expected: dict[str, float]
 ) -> None:
-    assert activation_parameters(name, given) == expected
+    assert activation_options(name, given) == expected
 
 
 @pytest.mark.parametrize(
@@ -283,10 +271,10 @@ def test_parameters_are_given_or_by_default(
 )
 def test_parameters_that_cannot_be_used(name: str, given: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        activation(name, 4, given)
+        build_activation(name, 4, given)
     assert str(caught.value) == message
 
 
 def test_an_unknown_activation_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"^activation: 'rleu' is not one of .*; did you mean 'relu'\?$"):
-        activation("rleu", 4)
+        build_activation("rleu", 4)

@@ -89,7 +89,7 @@ def test_without_a_compiler_lit_dl_says_so_once_and_trains_all_the_same(settings
 def test_a_network_is_compiled_where_that_works(
     reason: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(compilation, "_why_not", lambda device: reason)
+    monkeypatch.setattr(compilation, "_compiler_failure", lambda device: reason)
     network = nn.Sequential(nn.Linear(2, 1))
     with caplog.at_level(logging.WARNING):
         assert compile_network(network, torch.device("cpu")) == (reason is None)
@@ -108,7 +108,7 @@ def test_why_it_does_not_compile_is_found_out_once(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("no compiler today\nand a long story")
 
     monkeypatch.setattr(torch, "compile", refuse)
-    compilation._why_not.cache_clear()
-    reasons = {compilation._why_not(torch.device("cpu")) for _ in range(3)}
-    compilation._why_not.cache_clear()
+    compilation._compiler_failure.cache_clear()
+    reasons = {compilation._compiler_failure(torch.device("cpu")) for _ in range(3)}
+    compilation._compiler_failure.cache_clear()
     assert (reasons, len(calls)) == ({"RuntimeError: no compiler today"}, 1)

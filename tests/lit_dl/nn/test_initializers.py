@@ -16,8 +16,9 @@ from torch import Tensor
 
 from lit_dl.errors import ConfigError
 from lit_dl.nn.activations import ACTIVATIONS
-from lit_dl.nn.initializers import INITIALIZERS, TRUNCATED_DEVIATION, choose, initialize
-from lit_dl.nn.network import NetworkConfig, build_network
+from lit_dl.nn.initializers import INITIALIZERS, TRUNCATED_STD, initialize, resolve_initializer
+from lit_dl.nn.network_config import NetworkConfig
+from lit_dl.nn.networks import build_network
 
 # Written out for a dense layer of 300 units on 800 inputs, and a convolution of 64 channels on 32, 3x3.
 DENSE, CONVOLUTION = (300, 800), (64, 32, 3, 3)
@@ -92,8 +93,8 @@ def check_share(weight: Tensor, limit: float, expected: float) -> None:
 
 
 def test_the_constant_is_the_deviation_of_the_cut_off_normal() -> None:
-    assert pytest.approx(sqrt(CUT_VARIANCE), rel=1e-15) == TRUNCATED_DEVIATION
-    assert round(TRUNCATED_DEVIATION, 4) == 0.8796
+    assert pytest.approx(sqrt(CUT_VARIANCE), rel=1e-15) == TRUNCATED_STD
+    assert round(TRUNCATED_STD, 4) == 0.8796
 
 
 def test_the_moments_of_the_cut_off_normal_are_those_of_its_density() -> None:
@@ -204,21 +205,21 @@ BY_ACTIVATION = {
     ("initializer", "activation"), [(name, each) for name, several in BY_ACTIVATION.items() for each in several]
 )
 def test_auto_chooses_by_activation(activation: str | None, initializer: str) -> None:
-    assert choose("auto", activation) == initializer
+    assert resolve_initializer("auto", activation) == initializer
 
 
 def test_auto_is_tested_for_every_activation() -> None:
     missing = sorted(set(ACTIVATIONS) - {name for several in BY_ACTIVATION.values() for name in several})
-    assert not missing, f"add {missing} to BY_ACTIVATION"
+    assert not missing, f"add {missing} to BY_ACTIVATION, under the initializer that suits it"
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "selu"])
 def test_a_named_initializer_applies_in_front_of_any_activation(activation: str | None) -> None:
-    assert choose("he_uniform", activation) == "he_uniform"
+    assert resolve_initializer("he_uniform", activation) == "he_uniform"
 
 
 def test_an_unknown_initializer_offers_the_nearest() -> None:
     with pytest.raises(
         ConfigError, match=r"^initializer: 'he_norml' is not one of auto, .*; did you mean 'he_normal'\?$"
     ):
-        choose("he_norml", "relu")
+        resolve_initializer("he_norml", "relu")

@@ -5,7 +5,7 @@ from math import erf, sqrt
 import torch
 from torch import nn
 
-from lit_dl.nn.layers import GaussianNoise, Residual
+from lit_dl.nn.layers import GaussianNoise, ResidualLayer
 
 
 def test_noise_has_its_deviation_and_no_mean_and_is_normal() -> None:
@@ -35,14 +35,14 @@ def test_noise_passes_the_gradient_as_it_is() -> None:
 
 def test_residual_adds_the_input_to_its_scaled_parts() -> None:
     linear = nn.Linear(3, 3)
-    layer, inputs = Residual({"linear": linear, "activation": nn.Tanh()}, None, 0.5), torch.rand(4, 3)
+    layer, inputs = ResidualLayer({"linear": linear, "activation": nn.Tanh()}, None, 0.5), torch.rand(4, 3)
     by_hand = inputs + 0.5 * torch.tanh(inputs @ linear.weight.T + linear.bias)
     torch.testing.assert_close(layer(inputs), by_hand)
 
 
 def test_residual_projects_the_input_where_widths_differ() -> None:
     linear, skip = nn.Linear(3, 2), nn.Linear(3, 2, bias=False)
-    layer, inputs = Residual({"linear": linear, "activation": nn.ReLU()}, skip, 2.0), torch.rand(4, 3)
+    layer, inputs = ResidualLayer({"linear": linear, "activation": nn.ReLU()}, skip, 2.0), torch.rand(4, 3)
     by_hand = inputs @ skip.weight.T + 2.0 * (inputs @ linear.weight.T + linear.bias).clamp(min=0)
     torch.testing.assert_close(layer(inputs), by_hand)
 
@@ -51,6 +51,6 @@ def test_the_gradient_goes_around_a_layer_that_passes_none() -> None:
     inputs = torch.rand(4, 3, requires_grad=True)
     linear = nn.Linear(3, 3)
     nn.init.zeros_(linear.weight)
-    Residual({"linear": linear}, None, 1.0)(inputs).sum().backward()
+    ResidualLayer({"linear": linear}, None, 1.0)(inputs).sum().backward()
     assert inputs.grad is not None
     assert torch.equal(inputs.grad, torch.ones(4, 3))

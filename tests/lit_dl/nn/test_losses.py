@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lit_dl.errors import ConfigError
-from lit_dl.nn.losses import LOSSES, check_outputs, loss_function, loss_parameters
+from lit_dl.nn.losses import LOSSES, build_loss, check_outputs, loss_options
 
 Formula = Callable[..., float]  # (outputs (batch, n), targets, parameters) -> the loss
 
@@ -111,7 +111,7 @@ def batch_of(kind: str, n: int = 17, classes: int = 5) -> tuple[np.ndarray, np.n
 def ours(name: str, outputs: np.ndarray, targets: np.ndarray, **parameters: Any) -> tuple[float, np.ndarray]:
     """The loss and its gradient by autograd."""
     given = torch.tensor(outputs, dtype=torch.float64, requires_grad=True)
-    loss = loss_function(name, outputs.shape[1], parameters)(given, torch.from_numpy(np.asarray(targets)))
+    loss = build_loss(name, outputs.shape[1], parameters)(given, torch.from_numpy(np.asarray(targets)))
     assert loss.ndim == 0
     loss.backward()
     assert given.grad is not None
@@ -138,7 +138,7 @@ def test_every_row_has_a_reference_here() -> None:
 def test_every_parameter_is_tested_here() -> None:
     for name, row in LOSSES.items():
         tested = {key for parameters in REFERENCES[name].parameters for key in parameters}
-        assert tested == set(row.parameters), f"{name}: let REFERENCES name values of {set(row.parameters) - tested}"
+        assert tested == set(row.options), f"{name}: let REFERENCES name values of {set(row.options) - tested}"
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)
@@ -179,7 +179,7 @@ def test_a_perceptron_step_is_rosenblatts(score: float, label: int) -> None:
     """
     inputs = torch.tensor([0.5, -1.5, 1.0], dtype=torch.float64)
     weights = (score * inputs / inputs.square().sum()).requires_grad_()
-    loss = loss_function("perceptron", 1)((weights @ inputs).reshape(1, 1), torch.tensor([label]))
+    loss = build_loss("perceptron", 1)((weights @ inputs).reshape(1, 1), torch.tensor([label]))
     loss.backward()
     assert weights.grad is not None
     answer = 1 if score > 0 else 0
@@ -199,7 +199,7 @@ def test_huber_and_its_relatives_are_squares_near_zero_and_lines_far_from_it() -
 def test_log_cosh_does_not_overflow(error: float) -> None:
     """log(cosh(x)) is |x| - log 2 up to exp(-2 |x|); cosh alone overflows single precision at 90."""
     output = torch.tensor([[error]], requires_grad=True)
-    loss = loss_function("log_cosh", 1)(output, torch.zeros(1, 1))
+    loss = build_loss("log_cosh", 1)(output, torch.zeros(1, 1))
     loss.backward()
     assert float(loss.detach()) == pytest.approx(1e3 - math.log(2), rel=1e-6)
     assert output.grad is not None
@@ -211,7 +211,7 @@ def test_log_cosh_does_not_overflow(error: float) -> None:
 def test_logits_far_from_zero_do_not_overflow(name: str, size: float) -> None:
     """A wrong answer by 200 costs 200 nats (and a right one nothing)."""
     outputs = torch.tensor([[size, 0.0]] if name == "cross_entropy" else [[size]])
-    loss = loss_function(name, outputs.shape[1])(outputs, torch.tensor([1]))
+    loss = build_loss(name, outputs.shape[1])(outputs, torch.tensor([1]))
     expected = {"cross_entropy": max(size, 0.0), "binary_cross_entropy": max(-size, 0.0)}[name]
     assert float(loss) == pytest.approx(expected, abs=1e-6)
 
@@ -231,7 +231,7 @@ def test_the_gradient_of_a_perfect_prediction_is_finite(name: str) -> None:
 # Labels where values are wanted
 
 
-@pytest.mark.parametrize("name", [name for name, row in LOSSES.items() if not row.labels])
+@pytest.mark.parametrize("name", [name for name, row in LOSSES.items() if not row.takes_labels])
 def test_labels_become_one_hot_values(name: str) -> None:
     outputs, labels = batch_of("labels")
     one_hot = np.array([[float(c == label) for c in range(5)] for label in labels])
@@ -239,7 +239,7 @@ def test_labels_become_one_hot_values(name: str) -> None:
     assert ours(name, outputs, labels)[0] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name, row in LOSSES.items() if not row.labels])
+@pytest.mark.parametrize("name", [name for name, row in LOSSES.items() if not row.takes_labels])
 def test_labels_become_zeros_and_ones_for_a_single_output(name: str) -> None:
     outputs, labels = batch_of("sign")
     expected = REFERENCES[name].formula(outputs, labels[:, None].astype(float))
@@ -262,7 +262,7 @@ def test_labels_become_zeros_and_ones_for_a_single_output(name: str) -> None:
 def test_parameters_are_given_or_by_default(
     name: str, given: dict[str, float | None], expected: dict[str, float]
 ) -> None:
-    assert loss_parameters(name, given) == expected
+    assert loss_options(name, given) == expected
 
 
 @pytest.mark.parametrize(
@@ -283,13 +283,13 @@ def test_parameters_are_given_or_by_default(
 )
 def test_parameters_that_cannot_be_used(name: str, given: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        loss_function(name, 3, given)
+        build_loss(name, 3, given)
     assert str(caught.value) == message
 
 
 def test_an_unknown_loss_offers_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"^loss: 'hing' is not one of cross_entropy, .*; did you mean 'hinge'\?$"):
-        loss_function("hing", 3)
+        build_loss("hing", 3)
 
 
 # Outputs

@@ -11,7 +11,13 @@ import torch
 
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier
-from lit_dl.nn.regularizers import RegularizationConfig, activity_penalty, check_regularization, penalty, project
+from lit_dl.nn.regularizers import (
+    RegularizationConfig,
+    activity_penalty,
+    apply_max_norm,
+    check_regularization,
+    weight_penalty,
+)
 
 DENSE = np.random.default_rng(0).normal(size=(5, 7))
 CONVOLUTION = np.random.default_rng(1).normal(size=(4, 3, 3, 3))
@@ -27,28 +33,28 @@ SAMPLES = 50
 
 @pytest.mark.parametrize(("l1", "l2"), STRENGTHS, ids=["l1", "l2", "elastic"])
 def test_penalty_is_keras_sum(l1: float, l2: float) -> None:
-    ours = penalty(RegularizationConfig(l1=l1, l2=l2), KERNELS, SAMPLES)
+    ours = weight_penalty(RegularizationConfig(l1=l1, l2=l2), KERNELS, SAMPLES)
     assert ours is not None
     assert float(ours) == pytest.approx(l1 * ABSOLUTE + l2 * SQUARES, rel=1e-12)
 
 
 @pytest.mark.parametrize(("l1", "l2"), STRENGTHS, ids=["l1", "l2", "elastic"])
 def test_textbook_penalty_is_divided_by_the_samples_and_the_squares_by_two(l1: float, l2: float) -> None:
-    ours = penalty(RegularizationConfig(l1=l1, l2=l2, form="textbook"), KERNELS, SAMPLES)
+    ours = weight_penalty(RegularizationConfig(l1=l1, l2=l2, form="textbook"), KERNELS, SAMPLES)
     assert ours is not None
     assert float(ours) == pytest.approx(l1 / SAMPLES * ABSOLUTE + l2 / (2 * SAMPLES) * SQUARES, rel=1e-12)
 
 
 def test_no_penalty_costs_nothing() -> None:
-    assert penalty(RegularizationConfig(), KERNELS, SAMPLES) is None
-    assert penalty(RegularizationConfig(form="textbook"), KERNELS, SAMPLES) is None
+    assert weight_penalty(RegularizationConfig(), KERNELS, SAMPLES) is None
+    assert weight_penalty(RegularizationConfig(form="textbook"), KERNELS, SAMPLES) is None
 
 
 @pytest.mark.parametrize(("form", "share"), [("sum", (1.0, 2.0)), ("textbook", (1 / SAMPLES, 1 / SAMPLES))])
 def test_the_gradient_of_the_penalty_reaches_the_kernels(form: Any, share: tuple[float, float]) -> None:
     """d |w| = sign w and d w^2 = 2 w: the half of the textbook form is there to make it w."""
     kernel = torch.from_numpy(DENSE.copy()).requires_grad_()
-    ours = penalty(RegularizationConfig(l1=0.3, l2=0.02, form=form), [kernel], SAMPLES)
+    ours = weight_penalty(RegularizationConfig(l1=0.3, l2=0.02, form=form), [kernel], SAMPLES)
     assert ours is not None
     ours.backward()
     assert kernel.grad is not None
@@ -72,7 +78,9 @@ def test_the_kernels_of_a_module_are_its_weights_without_biases_norms_and_slopes
     module = Classifier(network={"width": [4, 4], "input_shape": [1, 8, 8], **network})
     kernels = ("linear.weight", "conv2d.weight", "skip.weight", "network.output.weight")
     wanted = {name for name, _ in module.named_parameters() if name.endswith(kernels)}
-    ours = {name for name, value in module.named_parameters() if any(value is kernel for kernel in module.kernels)}
+    ours = {
+        name for name, value in module.named_parameters() if any(value is kernel for kernel in module.weight_matrices)
+    }
     assert ours == wanted
     assert len(ours) == count
 
@@ -124,7 +132,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("norm", ["none", "after"])
 def test_activity_penalty_of_a_network_is_that_of_the_outputs_of_its_activations(norm: str) -> None:
     module, plain = activity_module(ACTIVITY, norm=norm), activity_module({}, norm=norm)
-    first, second, _ = (kernel.detach().numpy() for kernel in module.kernels)
+    first, second, _ = (kernel.detach().numpy() for kernel in module.weight_matrices)
     hidden = sigmoid(INPUTS @ first.T)
     normalized = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
     deeper = sigmoid((normalized if norm == "after" else hidden) @ second.T)
@@ -148,7 +156,7 @@ def test_the_activity_penalty_is_differentiated_and_not_logged() -> None:
     for regularization in (ACTIVITY, {}):
         module = activity_module(regularization)
         training_loss(module).backward()
-        gradients.append(module.kernels[0].grad)
+        gradients.append(module.weight_matrices[0].grad)
         logged.append(float(module._metrics["train"].sums()[0]))
     assert logged[0] == logged[1]
     assert not torch.allclose(*gradients)
@@ -164,28 +172,28 @@ def test_max_norm_scales_down_the_incoming_weights_of_units_that_are_too_long(we
     assert norms.min() < limit < norms.max()
     factor = np.minimum(1.0, limit / norms).reshape(-1, *[1] * (weights.ndim - 1))
     kernel = torch.from_numpy(weights.copy())
-    project(RegularizationConfig(max_norm=limit), [kernel])
+    apply_max_norm(RegularizationConfig(max_norm=limit), [kernel])
     np.testing.assert_allclose(kernel.numpy(), weights * factor, rtol=1e-6)
 
 
 def test_units_within_max_norm_keep_their_weights_to_the_bit() -> None:
     kernel = torch.from_numpy(DENSE.copy())
-    project(RegularizationConfig(max_norm=100.0), [kernel])
+    apply_max_norm(RegularizationConfig(max_norm=100.0), [kernel])
     assert np.array_equal(kernel.numpy(), DENSE)
 
 
 def test_projecting_twice_is_projecting_once() -> None:
     once = torch.from_numpy(DENSE.copy())
-    project(RegularizationConfig(max_norm=1.0), [once])
+    apply_max_norm(RegularizationConfig(max_norm=1.0), [once])
     twice = once.clone()
-    project(RegularizationConfig(max_norm=1.0), [twice])
+    apply_max_norm(RegularizationConfig(max_norm=1.0), [twice])
     torch.testing.assert_close(twice, once, rtol=1e-6, atol=0)
     assert not np.array_equal(once.numpy(), DENSE)
 
 
 def test_max_norm_off_leaves_the_weights_alone() -> None:
     kernel = torch.from_numpy(DENSE.copy())
-    project(RegularizationConfig(max_norm=None), [kernel])
+    apply_max_norm(RegularizationConfig(max_norm=None), [kernel])
     assert np.array_equal(kernel.numpy(), DENSE)
 
 

@@ -22,7 +22,7 @@ from lit_dl.optim.schedules import (
     check_length,
     check_schedule,
     multiplier,
-    schedule_parameters,
+    schedule_options,
 )
 from lit_dl.run.run_result import RunLocation
 
@@ -77,7 +77,7 @@ def test_every_parameter_is_tested_here() -> None:
     for name, row in SCHEDULES.items():
         tested = {key for given, _ in REFERENCES[name] for key in given}
         if name != "plateau":
-            assert tested == set(row.parameters), f"let REFERENCES[{name!r}] have values of {set(row.parameters)}"
+            assert tested == set(row.options), f"let REFERENCES[{name!r}] have values of {set(row.options)}"
 
 
 @pytest.mark.parametrize(("name", "given", "points"), CASES)
@@ -206,7 +206,7 @@ class StepRecord(Callback):
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         (group,) = optimizer.param_groups
-        kernel = pl_module.kernels[0]
+        kernel = pl_module.weight_matrices[0]
         self.rates.append(group["lr"])
         self.states.append((kernel.detach().double().numpy().copy(), kernel.grad.double().numpy().copy()))
 
@@ -309,20 +309,20 @@ def test_plateau_is_kept_in_a_checkpoint(config: MakeConfig, tmp_path: Path) -> 
     ("values", "message"),
     [
         ({"name": "cosin"}, "name: 'cosin' is not one of constant, inverse_time, "),
-        ({"warmup_epochs": -1.0}, "warmup_epochs: must be 0 or more; got -1.0"),
-        ({"warmup_epochs": math.inf}, "warmup_epochs: must be 0 or more; got inf"),
+        ({"warmup_epochs": -1.0}, "warmup_epochs: must be 0 or more and finite; got -1.0"),
+        ({"warmup_epochs": math.inf}, "warmup_epochs: must be 0 or more and finite; got inf"),
         ({"name": "inverse_time", "decay_rate": 0.0}, "decay_rate: must be above 0 and finite; got 0.0"),
-        ({"name": "exponential", "decay_rate": 1.5}, "decay_rate: must be at most 1 for name='exponential'; got 1.5"),
+        ({"name": "exponential", "decay_rate": 1.5}, "decay_rate: must be above 0 and at most 1; got 1.5"),
         ({"name": "inverse_sqrt", "factor": -1.0}, "factor: must be above 0 and finite; got -1.0"),
         ({"name": "staircase", "step_epochs": 0}, "step_epochs: must be 1 or more; got 0"),
-        ({"name": "plateau", "factor": 1.0}, "factor: must be below 1 for name='plateau'; got 1.0"),
+        ({"name": "plateau", "factor": 1.0}, "factor: must be above 0 and below 1; got 1.0"),
         ({"name": "plateau", "patience": -1}, "patience: must be 0 or more; got -1"),
         ({"name": "cosine", "final": 1.1}, "final: must be in [0, 1]; got 1.1"),
         (
             {"name": "cosine", "decay_rate": 0.5},
-            "decay_rate: 0.5 does not apply to name='cosine', which takes final; set it to null",
+            "decay_rate: 0.5 does not apply to name='cosine', but to inverse_time, exponential; set it to null",
         ),
-        ({"factor": 0.5}, "factor: 0.5 does not apply to name='constant', which takes none; set it to null"),
+        ({"factor": 0.5}, "factor: 0.5 does not apply to name='constant', but to inverse_sqrt, staircase, plateau; "),
     ],
 )
 def test_what_cannot_run_is_refused_by_key(values: Config, message: str) -> None:
@@ -346,5 +346,5 @@ def test_the_boundaries_are_allowed(values: Config) -> None:
 
 
 def test_parameters_are_given_or_by_default() -> None:
-    assert schedule_parameters(ScheduleConfig("staircase", factor=0.1)) == {"factor": 0.1, "step_epochs": 10}
-    assert schedule_parameters(ScheduleConfig("plateau", patience=0)) == {"factor": 0.1, "patience": 0}
+    assert schedule_options(ScheduleConfig("staircase", factor=0.1)) == {"factor": 0.1, "step_epochs": 10}
+    assert schedule_options(ScheduleConfig("plateau", patience=0)) == {"factor": 0.1, "patience": 0}
