@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lit_dl.errors import StorageError
 from lit_dl.files import write_text
 from sweeps.spec.spec import Objective, SweepSpec
-from sweeps.study.configurations import configuration
+from sweeps.study.configurations import config_id_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -59,7 +59,7 @@ def _row(spec: SweepSpec, trial: FrozenTrial, evaluation: Mapping[str, float]) -
     row = dict.fromkeys(FIRST_COLUMNS)
     row |= {"number": trial.number, "state": trial.state.name, "outcome": "failed", "reason": "unknown"}
     row |= {"seed": (0 if isinstance(seed, bool) else seed) + trial.user_attrs.get("seed_number", 0)}
-    row |= {"config_id": configuration(trial), "run": trial.user_attrs.get("run")}
+    row |= {"config_id": config_id_of(trial), "run": trial.user_attrs.get("run")}
     head = {key: value for key, value in result.items() if not key.startswith(("metrics.", "final."))}
     row |= head
     if trial.state.name == "COMPLETE":

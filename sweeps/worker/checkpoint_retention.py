@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.results import ranking, rows_of, trial_dir
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import configuration
+from sweeps.study.configurations import config_id_of
 
 
 class CheckpointRetention:
@@ -54,14 +54,14 @@ class CheckpointRetention:
         values: dict[str, dict[int, float]] = defaultdict(dict)
         for trial in trials:
             if trial.state == TrialState.COMPLETE:
-                values[configuration(trial)][trial.number] = trial.values[0]
+                values[config_id_of(trial)][trial.number] = trial.values[0]
         sign = -1.0 if self.spec.objectives[0].direction == "maximize" else 1.0
         request = sorted(values, key=lambda name: _rank(values[name], sign))
         if len(self.spec.objectives) > 1:
             ranked = ranking(rows_of(self.spec, trials, {}), self.spec.objectives)
             request = [row["config_id"] for row in ranked]
         # One with seeds to come may be among the best yet.
-        unfinished = {configuration(trial) for trial in trials if not trial.state.is_finished()}
+        unfinished = {config_id_of(trial) for trial in trials if not trial.state.is_finished()}
         return {number for name in {*request[:count], *(unfinished & values.keys())} for number in values[name]}
 
 
