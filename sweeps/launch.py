@@ -74,7 +74,7 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     with open_folder(options.run_dir):
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
-        study.wandb = _settled(options, checked.spec)
+        study.attributes.wandb = _settled(options, checked.spec)
         with _engine(checked, options) as engine:
             return SweepSupervisor(checked, options, study, engine).run()
 
@@ -132,7 +132,7 @@ class SweepSupervisor:
     def run(self) -> int:
         """Starts the workers and stays until they are done, or told to stop."""
         with LiveView(self.spec) as view, self._signals():
-            self.study.patience = OutageRetry(self.stop, view.say)
+            self.study.retry = OutageRetry(self.stop, view.say)
             for number in self.study.reclaim(elsewhere=True):
                 view.say(f"trial {number}: its worker died; it waits to run again")
             if not self.study.is_finished() or self.spec.evaluate_test == "best":
@@ -165,11 +165,13 @@ class SweepSupervisor:
         if self.spec.evaluate_test != "best" or not self.study.is_finished():
             return True
         is_here = bool(self.engine.slots)  # and has ended, evaluation and all
-        return not self.study.is_evaluating() and (is_here or len(self.study.evaluations()) >= self.spec.seeds)
+        return not self.study.attributes.is_evaluating() and (
+            is_here or len(self.study.attributes.evaluations()) >= self.spec.seeds
+        )
 
     def _step(self, view: LiveView) -> None:
         for death in self.engine.collect():
-            given_back = self.study.reclaim(how=f"its worker {death.how}")
+            given_back = self.study.reclaim(reason=f"its worker {death.how}")
             what = f"trial {', '.join(map(str, given_back))} waits to run again" if given_back else "it had no trial"
             tail = f", which ends: {death.last_line}" if death.last_line else ""
             view.say(f"worker {death.slot} {death.how}; {what}; see {death.log}{tail}")

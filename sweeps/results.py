@@ -15,7 +15,7 @@ from lit_dl.errors import StorageError
 from lit_dl.files import write_text
 from sweeps.spec.objective import Objective
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import configuration
+from sweeps.study.configurations import config_id_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -54,7 +54,7 @@ def _row(spec: SweepSpec, trial: FrozenTrial, evaluation: Mapping[str, float]) -
     row = dict.fromkeys(FIRST_COLUMNS)
     row |= {"number": trial.number, "state": trial.state.name, "outcome": "failed", "reason": "unknown"}
     row["seed"] = spec.seed(trial.user_attrs.get("seed_number", 0))
-    row |= {"config_id": configuration(trial), "run": trial.user_attrs.get("run")}
+    row |= {"config_id": config_id_of(trial), "run": trial.user_attrs.get("run")}
     head = {key: value for key, value in result.items() if not key.startswith(("metrics.", "final."))}
     row |= head
     if trial.state.name == "COMPLETE":

@@ -49,7 +49,7 @@ class Progress:
             OSError: The disk is full.
         """
         began = monotonic()
-        trials, evaluations = self.study.trials(), self.study.evaluations()
+        trials, evaluations = self.study.trials(), self.study.attributes.evaluations()
         finished = sum(trial.state.is_finished() for trial in trials)
         if (finished, len(evaluations)) != self._seen:
             rows = rows_of(self.spec, trials, evaluations)
@@ -76,7 +76,7 @@ class Progress:
             "launcher": identity(),
             **self.about,
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.spec.objectives],
-            "n_trials": self.study.total,
+            "n_trials": self.study.attributes.total,
             "counts": counts,
             "outcomes": dict(Counter(row["outcome"] for row in self.rows)),
             "started": self.started,
@@ -90,7 +90,7 @@ class Progress:
     def _left(self, elapsed: float) -> float | None:
         """Seconds to go, if trials go on as those that ended in this launch."""
         here = self.of_this_launch()
-        return round(elapsed / len(here) * (self.study.total - len(self.rows)), 1) if here else None
+        return round(elapsed / len(here) * (self.study.attributes.total - len(self.rows)), 1) if here else None
 
     def of_this_launch(self) -> list[Row]:
         """Rows of the trials that ended since it began."""

@@ -215,7 +215,7 @@ def world(data: Path, resolved: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         pytest.fail("a worker was started")
 
     monkeypatch.setattr(sweeps.launch, "check_in_child", check_spec)
-    monkeypatch.setattr(sweeps.study.storage, "_ANSWER_WITHIN_S", 5.0)
+    monkeypatch.setattr(sweeps.study.storage, "_CONNECT_TIMEOUT_S", 5.0)
     monkeypatch.setattr(LocalEngine, "start", start)
     monkeypatch.setattr(sys, "path", [*sys.path, str(data)])
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets these

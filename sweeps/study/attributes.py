@@ -1,103 +1,119 @@
-"""What those who work on a study tell each other beside its trials: attributes of the study."""
+"""Metadata of a study, kept as Optuna user attributes: spec, total, W&B mode, and evaluations on the test set."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import optuna
 import yaml
 
 from lit_dl.tracking import Mode
 from sweeps.spec.spec import SweepSpec, check_continues
+from sweeps.study.handle import StudyHandle
 from sweeps.study.liveness import identity, is_alive, is_here
-from sweeps.study.postgresql import Database
 from sweeps.study.records import now
-from sweeps.study.retry import OutageRetry, retry_on_outage
+from sweeps.study.retry import retry_on_outage
 
-_EVALUATED_WITHIN_S = 600.0  # by an owner on another machine; later it is taken for dead
+_EVALUATION_LEASE_S = 600.0
+"""Seconds that an owner on another machine has to evaluate a trial; later it counts as dead."""
 
 
 class StudyAttributes:
-    """The launcher's word on the sweep, and who evaluates which trial on the test set."""
+    """Metadata that the launcher and the workers of a study share.
 
-    patience: OutageRetry
-    database: Database | None
-    _study: optuna.Study
+    Args:
+        handle: The open study.
+    """
 
-    @abstractmethod
-    def _lock(self) -> AbstractContextManager[None]: ...
+    def __init__(self, handle: StudyHandle) -> None:
+        self._handle = handle
 
-    def _announce(self, spec: SweepSpec, total: int) -> None:
-        """Says, under the lock, what the sweep is: to workers that are there and to those that have no run folder.
+    def _read(self) -> dict[str, Any]:
+        return self._handle.study.user_attrs
+
+    def _write(self, key: str, value: Any) -> None:
+        self._handle.study.set_user_attr(key, value)
+
+    def publish(self, spec: SweepSpec, total: int) -> None:
+        """Stores what the sweep is, for workers with and without a run folder. The caller holds the study lock.
 
         Raises:
-            ConfigError: The study is another sweep's.
+            ConfigError: The study belongs to another sweep.
         """
         from sweeps.spec.parse_spec import parse_spec
 
-        said = self._study.user_attrs
-        if said.get("spec", spec.dump()) != spec.dump():
-            check_continues(parse_spec(yaml.safe_load(said["spec"]), Path(), spec.name), spec)
-        news = {"uid": said.get("uid") or uuid4().hex, "spec": spec.dump(), "launched": now(), "total": total}
-        for key, value in news.items():
-            self._study.set_user_attr(key, value)
+        text, before = spec.dump(), self._read()
+        if before.get("spec", text) != text:
+            check_continues(parse_spec(yaml.safe_load(before["spec"]), Path(), spec.name), spec)
+        attrs = {"uid": before.get("uid") or uuid4().hex, "spec": text, "launched": now(), "total": total}
+        for key, value in attrs.items():
+            self._write(key, value)
 
     @property
     def uid(self) -> str:
-        """Tells this study from every other, also from an earlier one in the same folder."""
-        return str(self._study.user_attrs["uid"])
+        """Identifies the study, also against an earlier one in the same folder."""
+        return str(self._read()["uid"])
 
     @property
     @retry_on_outage
     def total(self) -> int:
-        """Trials in total, as the last launch said."""
-        return int(self._study.user_attrs["total"])
+        """Number of trials in total, as the last launch set it."""
+        return int(self._read()["total"])
 
     @property
     @retry_on_outage
     def wandb(self) -> Mode:
-        """How trials are tracked, as the last launch said."""
-        mode: Mode = self._study.user_attrs.get("wandb", "offline")
+        """W&B mode of the trials, as the last launch set it."""
+        mode: Mode = self._read().get("wandb", "offline")
         return mode
 
     @wandb.setter
     def wandb(self, mode: Mode) -> None:
-        self._study.set_user_attr("wandb", mode)
+        self._write("wandb", mode)
+
+    # The attribute `test:<trial number>` holds {"owner", "until"} while a process evaluates the trial on the test set,
+    # and the metrics afterwards.
 
     @retry_on_outage
-    def take_evaluation(self, number: int) -> bool:
-        """Whether this process is the one to evaluate a trial on the test set; true for one living process only."""
-        with self._lock():
-            key = f"test:{number}"
-            taken = self._study.user_attrs.get(key)
-            if taken is not None and ("owner" not in taken or self._lives(taken)):
-                return taken is not None and taken.get("owner") == identity()
-            until = self.database.now() + _EVALUATED_WITHIN_S if self.database else None
-            self._study.set_user_attr(key, {"owner": identity(), "until": until})
+    def claim_evaluation(self, number: int) -> bool:
+        """Claims the evaluation of a trial on the test set; true for one living process only."""
+        with self._handle.lock():
+            found = self._read().get(f"test:{number}")
+            if found is not None and not _is_claim(found):
+                return False
+            if found is not None and self._is_owner_alive(found):
+                return bool(found["owner"] == identity())  # true when an outage cut an earlier call of ours short
+            coordinator = self._handle.coordinator
+            until = coordinator.now() + _EVALUATION_LEASE_S if coordinator else None
+            self._write(f"test:{number}", {"owner": identity(), "until": until})
             return True
 
-    def _lives(self, taken: dict[str, Any]) -> bool:
-        if is_here(taken["owner"]) or self.database is None:
-            return is_alive(taken["owner"], elsewhere=False)
-        return bool(taken["until"] > self.database.now())
+    def _is_owner_alive(self, claim: dict[str, Any]) -> bool:
+        coordinator = self._handle.coordinator
+        if is_here(claim["owner"]) or coordinator is None:
+            return is_alive(claim["owner"], elsewhere=False)
+        return bool(claim["until"] > coordinator.now())
 
     @retry_on_outage
     def is_evaluating(self) -> bool:
-        """Whether somebody evaluates a trial."""
-        taken = [value for key, value in self._study.user_attrs.items() if key.startswith("test:")]
-        return any("owner" in value and self._lives(value) for value in taken)
+        """Returns whether a living process evaluates a trial."""
+        return any(_is_claim(value) and self._is_owner_alive(value) for value in self._evaluations().values())
 
     @retry_on_outage
     def set_evaluation(self, number: int, metrics: dict[str, float]) -> None:
-        """Keeps a trial's metrics on the test set."""
-        self._study.set_user_attr(f"test:{number}", metrics)
+        """Stores the metrics of a trial on the test set, and so ends its evaluation."""
+        self._write(f"test:{number}", metrics)
 
     @retry_on_outage
     def evaluations(self) -> dict[int, dict[str, float]]:
-        """Metrics on the test set, by trial."""
-        found = {key: value for key, value in self._study.user_attrs.items() if key.startswith("test:")}
-        return {int(key.removeprefix("test:")): value for key, value in found.items() if "owner" not in value}
+        """Returns the metrics on the test set by trial number."""
+        return {number: value for number, value in self._evaluations().items() if not _is_claim(value)}
+
+    def _evaluations(self) -> dict[int, dict[str, Any]]:
+        attrs = self._read()
+        return {int(key.removeprefix("test:")): value for key, value in attrs.items() if key.startswith("test:")}
+
+
+def _is_claim(value: dict[str, Any]) -> bool:
+    return "owner" in value

@@ -1,4 +1,4 @@
-"""Configurations: the trials that repeat one over seeds, and what of them is still to come."""
+"""Configurations: which trials repeat one configuration over seeds, and how many repeats are still to be queued."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def configuration(trial: FrozenTrial) -> str:
-    """What the repeats of a configuration share: its name in `runs`, or the number of the trial that sampled it."""
+def config_id_of(trial: FrozenTrial) -> str:
+    """Returns the id that all repeats of a configuration share.
+
+    It is the name in `runs` of the spec, or the number of the trial for which the configuration was sampled.
+    """
     return str(trial.user_attrs.get("config_id", trial.number))
 
 
 def committed_trials(trials: list[FrozenTrial], seeds: int) -> int:
-    """Trials that there will be without a new configuration: those that are there, and repeats yet to be queued."""
+    """Returns the number of trials that are already committed: existing ones plus seed repeats not queued yet."""
     if seeds == 1:
         return len(trials)
-    counts = Counter(configuration(trial) for trial in trials)
-    begun = {configuration(trial) for trial in trials if not trial.state.is_finished()}
-    return sum(max(count, seeds) if name in begun else count for name, count in counts.items())
+    counts = Counter(config_id_of(trial) for trial in trials)
+    unfinished = {config_id_of(trial) for trial in trials if not trial.state.is_finished()}
+    return sum(max(count, seeds) if name in unfinished else count for name, count in counts.items())
 
 
 def is_sampled(trial: FrozenTrial, trials: list[FrozenTrial], spec: SweepSpec) -> bool:
-    """Whether a claim of it came to its end: its values are there, and its repeats queued."""
+    """Returns whether a claim of the trial was completed: its parameters are stored and its repeats are queued."""
     run = trial.user_attrs.get("run")
     names = spec.space.parameters if run is None else spec.runs[run]
     if any(name in spec.space for name in names) and not trial.params:
         return False
-    same = sum(configuration(other) == configuration(trial) for other in trials) if spec.seeds > 1 else 1
-    return configuration(trial) != str(trial.number) or same >= spec.seeds
+    repeats = sum(config_id_of(other) == config_id_of(trial) for other in trials) if spec.seeds > 1 else 1
+    return config_id_of(trial) != str(trial.number) or repeats >= spec.seeds

@@ -1,4 +1,4 @@
-"""What goes wrong with trials: owners that died, trials that take their owners with them, trials that all fail."""
+"""Rules about crashed trials: which trials have lost their owner, and when crashes or failures are too many."""
 
 from __future__ import annotations
 
@@ -7,36 +7,50 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.study.liveness import is_alive, is_here
-from sweeps.study.postgresql import Database
+from sweeps.study.liveness import Owner, is_alive, is_here
+from sweeps.study.postgresql import PostgresCoordinator
 
 MAX_CRASHES = 3
 
 
-def orphaned(running: list[FrozenTrial], database: Database | None, elsewhere: bool) -> list[FrozenTrial]:
-    """Those of the running trials whose owner lives no more, or that have none.
+def owner_of(trial: FrozenTrial) -> Owner:
+    """Returns the owner of a RUNNING trial; empty while its claim is not complete."""
+    return trial.user_attrs.get("owner") or {}
 
-    An owner on this machine is looked for; one on another machine is dead when its lease has run out.
+
+def is_unowned(trial: FrozenTrial) -> bool:
+    """Returns whether the trial is RUNNING without an owner; see "Claim order" in `trial_queue.py`."""
+    return trial.state == TrialState.RUNNING and not owner_of(trial)
+
+
+def orphaned(running: list[FrozenTrial], coordinator: PostgresCoordinator | None, elsewhere: bool) -> list[FrozenTrial]:
+    """Returns the trials that have no living owner.
+
+    An owner on this machine is looked up among its processes. An owner on another machine is dead when its lease has
+    expired.
 
     Args:
-        running: The trials.
-        database: Whose clock leases go by; `None`: there are none.
-        elsewhere: Whether owners on other machines are dead where there are no leases.
+        running: RUNNING trials.
+        coordinator: Its clock decides whether a lease has expired; `None`: there are no leases.
+        elsewhere: Whether owners on other machines count as dead where there are no leases.
     """
-    owners = [trial.user_attrs.get("owner", {}) for trial in running]
-    clock = database.now() if database and not all(map(is_here, owners)) else 0.0
+    owners = [owner_of(trial) for trial in running]
+    # Asking the server for the time is a round trip, which most calls do not need.
+    server_time = coordinator.now() if coordinator and not all(map(is_here, owners)) else 0.0
 
-    def is_lost(trial: FrozenTrial, owner: dict[str, Any]) -> bool:
+    def is_orphaned(trial: FrozenTrial, owner: Owner) -> bool:
         if not owner or is_here(owner):
             return not is_alive(owner)
-        return trial.user_attrs.get("lease", 0.0) <= clock if database else elsewhere
+        return trial.user_attrs.get("lease", 0.0) <= server_time if coordinator else elsewhere
 
-    return [trial for trial, owner in zip(running, owners, strict=True) if is_lost(trial, owner)]
+    return [trial for trial, owner in zip(running, owners, strict=True) if is_orphaned(trial, owner)]
 
 
 def count_crash(trial: FrozenTrial) -> dict[str, int]:
-    """Deaths in a row, this one included, without an epoch completed in between; the last epoch; and the attempt, as
-    one is counted once.
+    """Returns the `deaths` attribute of a trial whose current attempt crashed.
+
+    `count` is the number of crashes in a row without a completed epoch in between; `epoch` the last completed epoch;
+    `attempt` the attempt that crashed, so that the same crash is counted once however often recovery is retried.
     """
     epoch, attempt = max(trial.intermediate_values, default=0), trial.user_attrs.get("attempt", 0)
     before = trial.user_attrs.get("deaths", {"count": 0, "epoch": 0})
@@ -45,11 +59,14 @@ def count_crash(trial: FrozenTrial) -> dict[str, int]:
     return {"count": before["count"] + 1 if epoch <= before["epoch"] else 1, "epoch": epoch, "attempt": attempt}
 
 
-def too_many_failures(trials: list[FrozenTrial], study_attrs: Mapping[str, Any], most: int) -> bool:
-    """Whether the last `most` trials to end since the launch all failed: something is wrong with all of them."""
-    if sum(trial.state == TrialState.FAIL for trial in trials) < most:
+def too_many_failures(trials: list[FrozenTrial], study_attrs: Mapping[str, Any], limit: int) -> bool:
+    """Returns whether the last `limit` trials that finished since the launch all failed.
+
+    Then the fault is in the sweep rather than in a trial, and no more trials are claimed.
+    """
+    if sum(trial.state == TrialState.FAIL for trial in trials) < limit:
         return False
     rows = [trial.user_attrs.get("result", {}) for trial in trials if trial.state.is_finished()]
     rows = [row for row in rows if row.get("finished", "") >= study_attrs["launched"]]
-    last = sorted(rows, key=lambda row: str(row["finished"]))[-most:]
-    return len(last) == most and all(row["outcome"] == "failed" for row in last)
+    last = sorted(rows, key=lambda row: str(row["finished"]))[-limit:]
+    return len(last) == limit and all(row["outcome"] == "failed" for row in last)

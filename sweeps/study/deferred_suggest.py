@@ -1,4 +1,4 @@
-"""Values that are drawn for a trial before any of them is written: drawing takes long, and nobody need wait for it."""
+"""Sampling without the study lock: values are suggested first and written to the storage later, under the lock."""
 
 from __future__ import annotations
 
@@ -13,49 +13,55 @@ from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import TrialClaim
 from sweeps.study.sampling import build_sampler, suggest_one
 
+_Param = tuple[str, float, BaseDistribution]
+
 
 class DeferredSuggestion:
-    """Draws a trial's values as Optuna does, and keeps them to itself until `write`.
+    """Suggests a trial's values as Optuna does, and buffers them until `write`.
+
+    A sampler may take longer than everything else in a claim, so other processes must not wait for it.
 
     Args:
-        study: As the sampler is to see it: with all trials that ended by now.
-        claim: Whose trial it is.
-        spec: Says which sampler draws, and from which space.
+        study: The study; its sampler sees all trials that have finished by now.
+        claim: The claim of the trial.
+        spec: Names the sampler and the search space.
     """
 
     def __init__(self, study: Study, claim: TrialClaim, spec: SweepSpec) -> None:
-        study._thread_local.cached_all_trials = None  # as `Study.ask` does
+        study._thread_local.cached_all_trials = None  # `Study.ask` does the same
         self._storage = study._storage
         self._trial_id = claim.trial_id
-        self._notes: list[tuple[str, float, BaseDistribution]] = []
+        self._buffer: list[_Param] = []
         study.sampler = build_sampler(spec, claim.number)
         trial = Trial(study, claim.trial_id)
-        # The journal's own object otherwise, in which a value that is drawn stands at once.
+        # Without a copy this is the object in the journal storage's memory, and a suggested value would be visible to
+        # readers in this process before it is written.
         trial._cached_frozen_trial = deepcopy(trial._cached_frozen_trial)
-        trial.storage = _BufferedStorage(self._storage, self._notes)  # type: ignore[assignment]
+        trial.storage = _BufferedStorage(self._storage, self._buffer)  # type: ignore[assignment]
         self.values = _suggest(trial, spec, claim.run)
 
     def write(self) -> None:
         """Writes the values to the storage."""
-        for note in self._notes:
-            self._storage.set_trial_param(self._trial_id, *note)
+        for param in self._buffer:
+            self._storage.set_trial_param(self._trial_id, *param)
 
 
 def _suggest(trial: Trial, spec: SweepSpec, run: str | None) -> Values:
     if run is not None:
-        chosen = [name for name in spec.runs[run] if name in spec.space]
-        return {name: suggest_one(trial, spec.space.parameters[name]) for name in chosen}
+        swept = [name for name in spec.runs[run] if name in spec.space]
+        return {name: suggest_one(trial, spec.space.parameters[name]) for name in swept}
     return spec.space.sample(lambda parameter: suggest_one(trial, parameter))
 
 
 class _BufferedStorage:
-    """A storage whose parameters are noted instead of written."""
+    """A storage that buffers parameters; everything else goes to the storage behind it."""
 
-    def __init__(self, storage: Any, notes: list[tuple[str, float, BaseDistribution]]) -> None:
-        self._storage, self._notes = storage, notes
+    def __init__(self, storage: Any, buffer: list[_Param]) -> None:
+        self._storage = storage
+        self._buffer = buffer
 
-    def set_trial_param(self, _: int, *note: Any) -> None:
-        self._notes.append(note)
+    def set_trial_param(self, _: int, *param: Any) -> None:
+        self._buffer.append(param)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)

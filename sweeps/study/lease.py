@@ -1,4 +1,4 @@
-"""A worker's hold on its trial, renewed while it runs."""
+"""The lease of a worker on its trial, kept alive by heartbeats."""
 
 from __future__ import annotations
 
@@ -9,63 +9,64 @@ from types import TracebackType
 
 from sweeps.study.postgresql import LEASE_S
 
-_EVERY_S = LEASE_S / 6
+_HEARTBEAT_S = LEASE_S / 6
 
 
 class Lease:
-    """Renews the lease on a trial from a thread, and knows when it was lost.
+    """Renews the lease on a trial from a heartbeat thread, and knows when the lease was lost.
 
-    A process that was suspended, or cut off from the database, for as long as a lease lasts asks before it goes on,
-    as its trial may be another's.
+    A process that was suspended, or cut off from the database, for longer than a lease lasts may have lost its trial
+    to another worker. `is_set` therefore renews before it lets the run continue.
 
     Args:
-        renew: Extends the lease; false when the trial is another's now. `None`: there are no leases, as owners are on
-            this machine, where a suspended one is seen to live.
-        stopped: Whether the worker must stop anyway.
+        renew: Extends the lease; returns false when the trial belongs to another worker. `None`: there are no leases,
+            because all owners are on this machine, where a suspended process can be seen to be alive.
+        stopped: Returns whether the worker must stop for another reason.
     """
 
     def __init__(self, renew: Callable[[], bool] | None, stopped: Callable[[], bool]) -> None:
-        self._renew, self._stopped = renew, stopped
-        self._renewed = _clock()
+        self._renew = renew
+        self._stopped = stopped
+        self._renewed_at = _clock()
         self._lost = False
-        self._end = threading.Event()
-        self._busy = threading.Lock()
+        self._ended = threading.Event()
+        self._renewing = threading.Lock()
 
     def __enter__(self) -> Lease:
         if self._renew is not None:
-            threading.Thread(target=self._keep, daemon=True).start()
+            threading.Thread(target=self._heartbeat, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
+        self._ended.set()
 
-    def _keep(self) -> None:
-        while not self._end.wait(_EVERY_S) and not self._lost:
-            self._ask()
+    def _heartbeat(self) -> None:
+        while not self._ended.wait(_HEARTBEAT_S) and not self._lost:
+            self._renew_once()
 
-    def _ask(self) -> None:
+    def _renew_once(self) -> None:
         assert self._renew is not None
-        with self._busy:
-            asked = _clock()
+        with self._renewing:
+            started_at = _clock()  # the lease counts from the request, as the answer may take long
             try:
                 is_ours = self._renew()
             except Exception:
-                if self._stopped():  # which ends the waiting for a storage that is away
+                if self._stopped():  # a stop ends the retries of an unavailable storage with its error
                     return
                 raise
-            self._renewed, self._lost = asked, not is_ours
+            self._renewed_at, self._lost = started_at, not is_ours
 
     def is_set(self) -> bool:
-        """Whether the run must stop: the worker is told to, or the trial is another's."""
+        """Returns whether the run must stop, because the worker is stopped or the trial belongs to another worker."""
         if self._lost or self._stopped():
             return True
-        if self._renew is not None and _clock() - self._renewed > LEASE_S:
-            self._ask()
+        if self._renew is not None and _clock() - self._renewed_at > LEASE_S:
+            self._renew_once()
         return self._lost or self._stopped()
 
 
 def _clock() -> float:
-    """Seconds, counting those that the machine slept."""
+    """Returns seconds since boot, including those in which the machine was asleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -1,4 +1,4 @@
-"""Who works on a trial: a process that nothing else is taken for, and whether it still lives."""
+"""The owner of a trial: a process, identified by machine, pid and start time, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -10,49 +10,51 @@ from pathlib import Path
 import psutil
 
 Owner = dict[str, object]
+"""Keys `machine`, `pid` and `started`; a trial's owner also has `slot` and `since`. Empty: no owner."""
 
 
 @cache
 def machine() -> str:
-    """What tells the process numbers here from those elsewhere: host, boot, and the container's numbering."""
+    """Identifies the space of process ids that this process lives in: host name, boot and container."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    numbering = Path("/proc/self/ns/pid")
-    known = [boot.read_text().strip()[:8], str(numbering.stat().st_ino)] if boot.exists() else []
+    pid_namespace = Path("/proc/self/ns/pid")
+    known = [boot.read_text().strip()[:8], str(pid_namespace.stat().st_ino)] if boot.exists() else []
     return "/".join([socket.gethostname(), *known])
 
 
 def identity() -> Owner:
-    """What tells this process from every other, also from a later one with its number."""
-    return {"machine": machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    """Identifies this process, also against a later process with the same pid."""
+    return {"machine": machine(), "pid": os.getpid(), "started": _start_time(os.getpid())}
 
 
-def _started(pid: int) -> str:
-    """When a process began, in a form that does not change when the clock is set; empty when it is no more."""
+def _start_time(pid: int) -> str:
+    """Returns when a process started, in a form that does not depend on the clock; empty for a dead process."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return ""
-        stat = Path(f"/proc/{pid}/stat")  # in ticks since the machine started; psutil adds the time of the clock
+        # Field 22 is in ticks since boot. psutil's `create_time` adds the time of boot, which changes with the clock.
+        stat = Path(f"/proc/{pid}/stat")
         return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else str(process.create_time())
     except (psutil.NoSuchProcess, OSError):
         return ""
 
 
 def is_here(owner: Owner) -> bool:
-    """Whether its process is, or was, one of this machine since it started."""
+    """Returns whether the owner is a process of this machine, alive or dead, since its last boot."""
     return owner.get("machine") == machine()
 
 
 def is_alive(owner: Owner, elsewhere: bool = True) -> bool:
-    """Whether the process of an `identity` still runs; suspended, it does.
+    """Returns whether the owner's process still exists. A suspended process is alive.
 
     Args:
-        owner: The identity; an empty one is dead.
-        elsewhere: What to say of processes on other machines, of which nothing is known here.
+        owner: The owner; an empty one is dead.
+        elsewhere: The answer for an owner on another machine, whose processes cannot be seen from here.
     """
     if not owner:
         return False
     if not is_here(owner):
         return elsewhere
-    started = _started(int(str(owner.get("pid", 0))))
+    started = _start_time(int(str(owner.get("pid", 0))))
     return bool(started) and started == owner.get("started")

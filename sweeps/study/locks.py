@@ -1,4 +1,4 @@
-"""Locks between processes of one machine, held by the kernel: they end with the process that holds them."""
+"""File locks between the processes of one machine. The kernel releases them when the holder dies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lit_dl.errors import StorageError
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file exclusively; waits for whoever has it."""
+    """Holds an exclusive lock on the file; waits for the current holder."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 class RunFolderLock:
-    """Says that a run folder is in use, and by whom.
+    """Reserves a run folder for one launcher. The lock file names the holder.
 
     Args:
         run_dir: The run folder.
@@ -50,5 +50,5 @@ class RunFolderLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Frees the folder."""
+        """Releases the run folder."""
         self._file.close()

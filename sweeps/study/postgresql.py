@@ -1,4 +1,4 @@
-"""What a study in PostgreSQL needs beyond Optuna's tables: a lock over all machines, and a clock they share."""
+"""Coordination over several machines: a lock and a clock, both of a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from optuna.storages import RDBStorage
 from lit_dl.seeds import derive
 
 LEASE_S = 30.0
-"""How long an owner on another machine is taken for alive since it last said so."""
+"""Seconds after its last heartbeat until an owner on another machine counts as dead."""
 
 
-class Database:
-    """A PostgreSQL server, seen as what several machines have in common.
+class PostgresCoordinator:
+    """Coordinates the processes that share a study in PostgreSQL.
 
     Args:
-        storage: Optuna's storage on it.
+        storage: Optuna's storage on the server.
         study_name: The study that is locked.
     """
 
@@ -27,34 +27,36 @@ class Database:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the study's advisory lock; the server frees it when this process or its connection dies.
+        """Holds the study's advisory lock.
 
-        An owner that vanishes with the lock, as its machine loses power, is cut off after `LEASE_S`.
+        The server releases the lock when the process or its connection dies. It ends the session of a holder that is
+        idle for `LEASE_S`, because a machine that lost power does not close its connection. The holder then gets an
+        error at its next use of the session, at the latest on exit from the block.
         """
-        from sqlalchemy import text  # only where there is a database: importing it takes a while
+        from sqlalchemy import text  # imported here, because it is slow to import and the journal does not need it
 
         with self._engine.begin() as connection:
-            self._holding = connection
+            self._lock_connection = connection
             connection.execute(text(f"set local idle_in_transaction_session_timeout = '{LEASE_S:.0f}s'"))
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": self._key})
             yield
 
     def check_lock(self) -> None:
-        """Asks the server whether the lock is still held; called before what must not be done without.
+        """Verifies that this process still holds the lock; called before writes that are unsafe without it.
 
         Raises:
-            sqlalchemy.exc.InternalError: It is not: this process hung for longer than `LEASE_S`.
+            sqlalchemy.exc.InternalError: The lock was lost, because this process hung for longer than `LEASE_S`.
         """
         from sqlalchemy import text
 
-        self._holding.execute(text("select 1"))
+        self._lock_connection.execute(text("select 1"))
 
     def lease(self) -> float:
-        """Until when an owner that says so now is taken for alive, by the server's clock."""
+        """Returns when a lease that is renewed now expires, by the server's clock."""
         return self.now() + LEASE_S
 
     def now(self) -> float:
-        """The server's clock, in seconds: that of no machine, so their clocks may differ."""
+        """Returns the server's time in seconds. All machines use it, so their own clocks may differ."""
         from sqlalchemy import text
 
         with self._engine.connect() as connection:

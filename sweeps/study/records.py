@@ -1,4 +1,4 @@
-"""A trial that is somebody's to run, and how it ended, in plain values: they cross processes as JSON."""
+"""A claimed trial and the outcome of a trial, as plain values that cross processes as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from lit_dl.files import write_text
 from sweeps.spec.space import Values
@@ -17,27 +17,27 @@ RESULT = "result.json"
 
 
 def now() -> str:
-    """The time as results have it: UTC, to be compared as text."""
+    """Returns the time in UTC, as text that sorts by time."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def killed(reason: str, attempt: int | None) -> dict[str, Any]:
-    """The row of a trial that nobody will run again."""
+def killed_row(reason: str, attempt: int | None) -> dict[str, Any]:
+    """Returns the result row of a trial that is not attempted any more."""
     return {"outcome": "killed", "reason": reason, "attempt": attempt, "finished": now()}
 
 
 @dataclass(frozen=True)
 class TrialClaim:
-    """A trial that is this process's to run.
+    """A trial that this process has claimed and may run.
 
     Args:
-        number: Of the trial, from 0.
-        trial_id: The storage's own number for it.
-        attempt: From 1; greater when an earlier owner died or was interrupted.
+        number: The trial number, from 0.
+        trial_id: The id of the trial in the storage.
+        attempt: From 1; each claim of the trial increases it.
         values: Sampled values by parameter.
-        run: Its name in `runs` of the spec; `None` for a sampled configuration.
-        config_id: The same for the repeats of one configuration over seeds.
-        seed_number: Which repeat, from 0.
+        run: Name of the configuration in `runs` of the spec; `None` for a sampled configuration.
+        config_id: Identifies the configuration; the same for all its repeats over seeds.
+        seed_number: Index of the repeat, from 0.
     """
 
     number: int
@@ -48,17 +48,22 @@ class TrialClaim:
     config_id: str
     seed_number: int
 
+    def is_current(self, trial: FrozenTrial) -> bool:
+        """Returns whether the trial, as just read, still belongs to this claim."""
+        attrs = trial.user_attrs
+        return trial.state == TrialState.RUNNING and attrs.get("attempt") == self.attempt and bool(attrs.get("owner"))
+
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial ended, for Optuna.
+    """The outcome of a trial, for Optuna and for the table of results.
 
     Args:
         state: COMPLETE, PRUNED or FAIL.
-        values: Of the objectives; COMPLETE only.
-        constraint: Name of a constraint that the trial violated, so that samplers avoid what it tried.
-        row: The rest of its row in the table of results.
-        untold: Objective by epoch, where the storage could not be told in time.
+        values: Values of the objectives; COMPLETE only.
+        constraint: Name of a constraint that the trial violated, so that samplers avoid its values.
+        row: The other columns of its row in the table of results.
+        untold: Objective by epoch that could not be reported, because the storage was unavailable.
     """
 
     state: TrialState
@@ -68,14 +73,14 @@ class TrialOutcome:
     untold: dict[str, float] = field(default_factory=dict)
 
 
-def write_outcome(folder: Path, study_uid: str, verdict: TrialOutcome) -> None:
-    """Keeps a verdict on this disk, where it is safe until the study's storage has it."""
-    values = {**asdict(verdict), "state": verdict.state.name, "study": study_uid}
+def write_outcome(folder: Path, study_uid: str, outcome: TrialOutcome) -> None:
+    """Saves an outcome in the trial folder, until the study's storage has it."""
+    values = {**asdict(outcome), "state": outcome.state.name, "study": study_uid}
     write_text(folder / RESULT, json.dumps(values, indent=1), durable=True)
 
 
 def read_outcome(folder: Path, study_uid: str) -> TrialOutcome | None:
-    """The verdict that an earlier attempt of this study reached and nobody was told; `None` without one."""
+    """Reads an outcome that an earlier attempt saved and did not report; `None` without one of this study."""
     try:
         values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         if values.pop("study") != study_uid:

@@ -1,4 +1,4 @@
-"""Waiting for a storage that cannot answer for a while: a database that restarts, a disk that is full."""
+"""Retries with back-off while the storage is unavailable: a database that restarts, or a disk that is full."""
 
 from __future__ import annotations
 
@@ -9,10 +9,42 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_chain,
+    wait_exponential,
+    wait_none,
+)
+
 Result = TypeVar("Result")
 P = ParamSpec("P")
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 10.0
+_LOGGED_AT_ATTEMPT = 2  # the failure of the first may be an idle connection that the server closed
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Returns whether the error says that a disk has no space left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def transient_reason(error: BaseException) -> str | None:
+    """Returns why the storage is unavailable for now, or `None` for an error that a retry cannot mend."""
+    for cause in _causes(error):
+        if is_disk_full(cause):
+            return "no space left on its disk"
+        # Compared by name, because SQLAlchemy is imported only where a database is used.
+        names = {kind.__name__ for kind in type(cause).__mro__ if kind.__module__.startswith("sqlalchemy.")}
+        orig = getattr(cause, "orig", cause)
+        # A process that was suspended while it held the lock gets IdleInTransactionSessionTimeout. SQLAlchemy wraps it
+        # as an InternalError, its class for bugs.
+        if names & {"OperationalError", "InterfaceError"} or type(orig).__name__ == "IdleInTransactionSessionTimeout":
+            return str(orig).strip().split("\n")[0]
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -21,65 +53,49 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether it is a disk's that has no space left."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def transient_reason(error: BaseException) -> str | None:
-    """Why a storage cannot answer for now; `None` for an error that waiting does not mend."""
-    for cause in _causes(error):
-        if is_disk_full(cause):
-            return "no space left on its disk"
-        # By name: SQLAlchemy is imported where there is a database alone.
-        names = {kind.__name__ for kind in type(cause).__mro__ if kind.__module__.startswith("sqlalchemy.")}
-        orig = getattr(cause, "orig", cause)
-        # The last is what a process finds that was suspended while it held the lock; SQLAlchemy takes it for a bug.
-        if names & {"OperationalError", "InterfaceError"} or type(orig).__name__ == "IdleInTransactionSessionTimeout":
-            return str(orig).strip().split("\n")[0]
-    return None
-
-
 class OutageRetry:
-    """Tries again, with growing pauses, what an outage prevents.
+    """Retries an action with exponential back-off for as long as the storage is unavailable.
+
+    The first retry comes at once and is not logged. The pauses before later ones grow from 0.5 to 10 s.
 
     Args:
-        stop: Ends the waiting when it is set: the error is raised then.
-        say: Told once when an outage begins and once when it is over.
+        stop: Ends the retries when it is set; the last error is raised then.
+        log: Gets one message when an outage begins and one when it ends. Default: standard error.
     """
 
-    def __init__(self, stop: threading.Event | None = None, say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, stop: threading.Event | None = None, log: Callable[[str], None] | None = None) -> None:
         self.stop = stop or threading.Event()
-        self.say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+        self.log = log or (lambda text: print(text, file=sys.stderr, flush=True))
 
     def __call__(self, action: Callable[[], Result]) -> Result:
-        """What `action` gives, when at last it does."""
-        delay, told = 0.0, False
-        while True:
-            try:
-                result = action()
-            except Exception as error:
-                reason = transient_reason(error)
-                if reason is None or self.stop.is_set():
-                    raise
-                if delay and not told:  # the first time it may be a connection that a server closed meanwhile
-                    self.say(f"the study's storage cannot be used ({reason}); waiting for it")
-                    told = True
-                self.stop.wait(delay)
-                delay = min(2 * delay or _FIRST_DELAY_S, _LONGEST_DELAY_S)
-            else:
-                if told:
-                    self.say("the study's storage is back")
-                return result
+        """Returns the result of `action`, once it succeeds."""
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: transient_reason(error) is not None),
+            wait=wait_chain(wait_none(), wait_exponential(multiplier=_FIRST_DELAY_S / 2, max=_LONGEST_DELAY_S)),
+            stop=stop_when_event_set(self.stop),
+            sleep=sleep_using_event(self.stop),
+            before_sleep=self._log_outage,
+            reraise=True,
+        )
+        result = retrying(action)
+        if retrying.statistics["attempt_number"] > _LOGGED_AT_ATTEMPT:
+            self.log("the study's storage is back")
+        return result
+
+    def _log_outage(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None and state.attempt_number == _LOGGED_AT_ATTEMPT:
+            self.log(f"the study's storage cannot be used ({transient_reason(error)}); waiting for it")
 
 
 def retry_on_outage(method: Callable[Concatenate[Any, P], Result]) -> Callable[Concatenate[Any, P], Result]:
-    """A method of what has a `patience`, tried again until it is done. Cut short, it must have done nothing that doing
-    it again would double.
+    """Decorator: retries the method while the storage is unavailable, with the `retry` of the object's `_handle`.
+
+    The method must be idempotent: an attempt that was cut short by an error is made again as a whole.
     """
 
     @wraps(method)
-    def wait(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Result:
-        return self.patience(lambda: method(self, *args, **kwargs))  # type: ignore[no-any-return]
+    def retried(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self._handle.retry(lambda: method(self, *args, **kwargs))  # type: ignore[no-any-return]
 
-    return wait
+    return retried

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners by name, set up for a study that many processes share."""
+"""Builds Optuna's samplers and pruners by name, for a study that many processes share."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from lit_dl.seeds import derive
 from sweeps.spec.space import Parameter, Space
 from sweeps.spec.spec import Plugin, SweepSpec
 
-_NEEDS = {"GPSampler": "scipy", "QMCSampler": "scipy", "CmaEsSampler": "cmaes", "WilcoxonPruner": "scipy"}
-# These order all their points by the seed, so every process must have the same.
-_ONE_SEED = (GridSampler, BruteForceSampler, QMCSampler)
+_REQUIRED_PACKAGES = {"GPSampler": "scipy", "QMCSampler": "scipy", "CmaEsSampler": "cmaes", "WilcoxonPruner": "scipy"}
+# These samplers derive the order of their points from the seed, so every process must use the same seed.
+_SHARED_SEED = (GridSampler, BruteForceSampler, QMCSampler)
 
 
 def build_sampler(spec: SweepSpec, trial_number: int) -> BaseSampler:
-    """The sampler for one trial: its random numbers are those of the study's seed and the trial's number.
+    """Builds the sampler for one trial, seeded by the study's seed and the trial's number.
 
-    So two workers never draw the same, and a continued study draws what an uninterrupted one would have drawn.
+    Two workers therefore never sample the same values, and a continued study samples what an uninterrupted one would.
 
     Raises:
-        ConfigError: An unknown name, an argument that it refuses, a space that it cannot sample.
+        ConfigError: The name is unknown, an argument is refused, or the sampler cannot sample the space.
     """
-    cls = _find("sampler", spec.sampler, optuna.samplers, BaseSampler)
+    cls = _resolve_class("sampler", spec.sampler, optuna.samplers, BaseSampler)
     arguments = dict(spec.sampler.init_args)
     takes = inspect.signature(cls.__init__).parameters
     if "seed" in takes:
         seed = arguments.get("seed") or 0
         if not isinstance(seed, int):
             raise ConfigError("sampler.init_args.seed", f"must be a whole number; got {seed!r}")
-        fixed = issubclass(cls, _ONE_SEED)
+        fixed = issubclass(cls, _SHARED_SEED)
         arguments["seed"] = seed if fixed else derive(seed, "sampler", trial_number) % 2**32
-    if issubclass(cls, QMCSampler):  # its own would draw the same for all trials
-        own = RandomSampler(seed=derive(seed, "sampler", trial_number) % 2**32)
-        arguments.setdefault("independent_sampler", own)
+    if issubclass(cls, QMCSampler):  # its default, with the shared seed, would sample the same for all trials
+        independent = RandomSampler(seed=derive(seed, "sampler", trial_number) % 2**32)
+        arguments.setdefault("independent_sampler", independent)
     if issubclass(cls, TPESampler) and spec.space.is_conditional:
         arguments = {"multivariate": True, "group": True, **arguments}
     if issubclass(cls, GridSampler):
@@ -60,35 +60,35 @@ def build_sampler(spec: SweepSpec, trial_number: int) -> BaseSampler:
                 "sampler.init_args.search_space", "must be left out; GridSampler takes its grid from space"
             )
         arguments["search_space"] = grid(spec.space)
-    return _build("sampler", cls, arguments)  # type: ignore[no-any-return]
+    return _instantiate("sampler", cls, arguments)  # type: ignore[no-any-return]
 
 
 def requires_serial_sampling(spec: SweepSpec) -> bool:
-    """Whether no two trials may be drawn at once: the sampler would give both the same point.
+    """Returns whether trials must be sampled one after another, as the sampler would give two at once the same point.
 
-    Those that go through all points do, and Optuna's Gaussian process, which has one maximum and keeps away from
-    trials that run by their values.
+    That holds for samplers that enumerate points, and for Optuna's Gaussian process: it maximizes its acquisition
+    function, and avoids RUNNING trials only once their values are stored.
     """
-    return issubclass(_find("sampler", spec.sampler, optuna.samplers, BaseSampler), (*_ONE_SEED, GPSampler))
+    return issubclass(_resolve_class("sampler", spec.sampler, optuna.samplers, BaseSampler), (*_SHARED_SEED, GPSampler))
 
 
 def build_pruner(spec: SweepSpec) -> BasePruner:
-    """The pruner; one that never prunes when the spec names none.
+    """Builds the pruner; one that never prunes when the spec names none.
 
     Raises:
-        ConfigError: An unknown name or an argument that it refuses.
+        ConfigError: The name is unknown, or an argument is refused.
     """
     if spec.pruner is None:
         return NopPruner()
-    cls = _find("pruner", spec.pruner, optuna.pruners, BasePruner)
+    cls = _resolve_class("pruner", spec.pruner, optuna.pruners, BasePruner)
     arguments = dict(spec.pruner.init_args)
     if issubclass(cls, HyperbandPruner):
         # "auto" would prune nothing until one trial completes.
         arguments.setdefault("max_resource", spec.max_epochs)
-    return _build("pruner", cls, arguments)  # type: ignore[no-any-return]
+    return _instantiate("pruner", cls, arguments)  # type: ignore[no-any-return]
 
 
-def _find(key: str, plugin: Plugin, module: Any, base: type) -> type[Any]:
+def _resolve_class(key: str, plugin: Plugin, module: Any, base: type) -> type[Any]:
     name = plugin.class_path.removeprefix(f"{module.__name__}.")
     if "." in name:
         from lit_dl.config.classes import import_class
@@ -97,13 +97,13 @@ def _find(key: str, plugin: Plugin, module: Any, base: type) -> type[Any]:
     known = [n for n in module.__all__ if inspect.isclass(getattr(module, n)) and n != base.__name__]
     if name not in known:
         raise unknown_name(key, name, known)
-    need = _NEEDS.get(name)
+    need = _REQUIRED_PACKAGES.get(name)
     if need and find_spec(need) is None:
         raise ConfigError(key, f"{name} needs the package {need}; pip install {need}")
     return getattr(module, name)  # type: ignore[no-any-return]
 
 
-def _build(key: str, cls: type, arguments: dict[str, Any]) -> Any:
+def _instantiate(key: str, cls: type, arguments: dict[str, Any]) -> Any:
     takes = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
     for name in arguments:
         if name not in takes:
@@ -113,42 +113,50 @@ def _build(key: str, cls: type, arguments: dict[str, Any]) -> Any:
             )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ExperimentalWarning
-            )  # `group`, without which conditions are sampled blindly
+            # `group` is experimental; without it, conditional parameters are sampled independently.
+            warnings.simplefilter("ignore", ExperimentalWarning)
             return cls(**arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}.init_args", f"{arguments!r} is refused by {cls.__name__}: {error}") from None
 
 
 def dry_run_sampler(spec: SweepSpec) -> None:
-    """Draws and judges a few trials of a study in memory: some arguments are only looked at then.
+    """Samples and prunes a few trials of a study in memory, because Optuna checks some arguments only in use.
 
     Raises:
         ConfigError: The sampler or the pruner cannot work.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions: Any = [objective.direction for objective in spec.objectives]
     sampler, pruner = build_sampler(spec, 0), build_pruner(spec)
+    _dry_run_sampler(spec, sampler)
+    if spec.pruner is not None:
+        _dry_run_pruner(spec, spec.pruner, pruner)
+
+
+def _dry_run_sampler(spec: SweepSpec, sampler: BaseSampler) -> None:
+    directions: Any = [objective.direction for objective in spec.objectives]
     try:
         study = optuna.create_study(directions=directions, sampler=sampler)
         for _ in range(3):
             trial = study.ask()
             spec.space.sample(lambda parameter, trial=trial: suggest_one(trial, parameter))  # type: ignore[misc]
             tell(study, trial.number, [0.5] * len(directions))
-    except Exception as error:  # Optuna checks some arguments by using them
+    except Exception as error:
         raise ConfigError("sampler.init_args", _refusal(spec.sampler, error)) from None
+
+
+def _dry_run_pruner(spec: SweepSpec, plugin: Plugin, pruner: BasePruner) -> None:
+    directions: Any = [objective.direction for objective in spec.objectives]
     try:
         study = optuna.create_study(directions=directions, pruner=pruner)
-        for step in range(1, 3) if spec.pruner else ():
+        for step in range(1, 3):
             trial = study.ask()
             for epoch in range(1, 3):
                 trial.report(0.5 / step, epoch)
                 trial.should_prune()
             tell(study, trial.number, [0.5])
     except Exception as error:
-        assert spec.pruner is not None
-        raise ConfigError("pruner.init_args", _refusal(spec.pruner, error)) from None
+        raise ConfigError("pruner.init_args", _refusal(plugin, error)) from None
 
 
 def _refusal(plugin: Plugin, error: Exception) -> str:
@@ -156,21 +164,24 @@ def _refusal(plugin: Plugin, error: Exception) -> str:
 
 
 def tell(study: optuna.Study, number: int, values: list[float] | None, state: TrialState | None = None) -> None:
-    """Tells a study how a trial ended, whatever its sampler then says."""
+    """Calls `study.tell`, and ignores the errors by which samplers say that they have no points left.
+
+    Those errors are raised after the study has stored the result.
+    """
     try:
         study.tell(number, values, state=state)
     except (RuntimeError, KeyError) as error:
-        # How samplers say that they have tried everything; and how Optuna's grid fails after its last point but one,
-        # where a trial that was queued is none of its points. By then the study has been told.
+        # Samplers call `Study.stop` when they have tried everything, which Optuna refuses outside of `optimize`.
+        # GridSampler raises KeyError 'grid_id' when a queued trial, which is none of its points, runs near the end.
         if "Study.stop" not in str(error) and str(error) != "'grid_id'":
             raise
 
 
 def suggest_one(trial: optuna.Trial, parameter: Parameter) -> Any:
-    """A value for one parameter, from the trial's sampler; one that it has, from a claim that broke off, stays."""
+    """Suggests a value for one parameter; a value that an interrupted claim has stored stays."""
     distribution = parameter.distribution()
     if parameter.name in trial.distributions and parameter.name not in trial.relative_params:
-        # Drawn all the same, so that what follows is what it would have been.
+        # Advances the sampler's random numbers, so that the next parameters get the values they would have got.
         trial.study.sampler.sample_independent(trial.study, trial._get_latest_trial(), parameter.name, distribution)
     if not parameter.is_range:
         return trial.suggest_categorical(parameter.name, parameter.options())
@@ -180,20 +191,20 @@ def suggest_one(trial: optuna.Trial, parameter: Parameter) -> Any:
 
 
 def grid(space: Space) -> dict[str, list[Any]]:
-    """Every value of every parameter.
+    """Returns all values of every parameter.
 
     Raises:
-        ConfigError: A range of floats without a step, or a condition.
+        ConfigError: The space has a range of floats without a step, or a condition.
     """
     for parameter in space:
         if parameter.when:
             raise ConfigError(
                 f"space.{parameter.name}.when", "does not go with GridSampler; BruteForceSampler takes conditions"
             )
-    return {parameter.name: _values(parameter) for parameter in space}
+    return {parameter.name: _values_of(parameter) for parameter in space}
 
 
-def _values(parameter: Parameter) -> list[Any]:
+def _values_of(parameter: Parameter) -> list[Any]:
     if not parameter.is_range:
         return parameter.options()
     step = parameter.step or (1 if parameter.type == "int" and not parameter.log else None)
@@ -209,21 +220,21 @@ def _values(parameter: Parameter) -> list[Any]:
 
 
 def grid_size(spec: SweepSpec) -> int | None:
-    """Configurations after which the sampler has tried all; `None` when it never ends.
+    """Returns the number of configurations that the sampler enumerates; `None` for a sampler without an end.
 
     Raises:
-        ConfigError: A space that cannot be gone through.
+        ConfigError: The space cannot be enumerated.
     """
-    cls = _find("sampler", spec.sampler, optuna.samplers, BaseSampler)
+    cls = _resolve_class("sampler", spec.sampler, optuna.samplers, BaseSampler)
     if issubclass(cls, GridSampler):
         return prod(len(values) for values in grid(spec.space).values())
-    return _combinations(list(spec.space), {}) if issubclass(cls, BruteForceSampler) else None
+    return _count_combinations(list(spec.space), {}) if issubclass(cls, BruteForceSampler) else None
 
 
-def _combinations(rest: list[Parameter], chosen: dict[str, Any]) -> int:
+def _count_combinations(rest: list[Parameter], chosen: dict[str, Any]) -> int:
     if not rest:
         return 1
     first, *others = rest
     if not all(chosen.get(name) in options for name, options in first.when.items()):
-        return _combinations(others, chosen)
-    return sum(_combinations(others, {**chosen, first.name: value}) for value in _values(first))
+        return _count_combinations(others, chosen)
+    return sum(_count_combinations(others, {**chosen, first.name: value}) for value in _values_of(first))

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.results import Row, ranking
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import configuration
+from sweeps.study.configurations import config_id_of
 from sweeps.trial_folder import TrialFolder
 
 
@@ -52,7 +52,7 @@ class CheckpointRetention:
             return set()
         ranked = ranking(_rows_to_rank(self.spec, trials), self.spec.objectives)
         # A configuration with seeds still to come may be among the best yet.
-        unfinished = {configuration(trial) for trial in trials if not trial.state.is_finished()}
+        unfinished = {config_id_of(trial) for trial in trials if not trial.state.is_finished()}
         best = {entry["config_id"] for entry in ranked[:count]} | unfinished
         return {number for entry in ranked if entry["config_id"] in best for number in entry["numbers"]}
 
@@ -64,7 +64,7 @@ def _rows_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[Row]:
         {
             "number": trial.number,
             "state": trial.state.name,
-            "config_id": configuration(trial),
+            "config_id": config_id_of(trial),
             "value": trial.values[0],
             **dict(zip(names, trial.values, strict=True)),
         }

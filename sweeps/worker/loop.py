@@ -53,10 +53,12 @@ def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool =
     patience = OutageRetry(context.stop)
     open_study = partial(SharedStudy, run_dir, spec, url)
     study = patience(open_study) if patient else open_study()
-    study.patience = patience
+    study.retry = patience
     _check_gpus(spec)
     torch.set_num_threads(context.threads)
-    context = replace(context, study_uid=study.uid, wandb=resolve_wandb_mode(context.wandb or study.wandb))
+    context = replace(
+        context, study_uid=study.attributes.uid, wandb=resolve_wandb_mode(context.wandb or study.attributes.wandb)
+    )
     retention = CheckpointRetention(spec, run_dir)
     while not context.stop.is_set():
         asked = perf_counter()
@@ -102,7 +104,7 @@ def _run(
     except TrialInterrupted:
         study.release(claim)
     except RankDied as error:
-        study.lose(claim, str(error))
+        study.requeue_crashed(claim, str(error))
     else:
         if study.finish(claim, verdict):
             (folder / RESULT).unlink(missing_ok=True)
@@ -125,14 +127,15 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context
     numbers = best[0]["numbers"] if best else []
     for number in numbers:
         folder = TrialFolder(run_dir, number)
-        if folder.checkpoint() is not None and study.take_evaluation(number):
+        if folder.checkpoint() is not None and study.attributes.claim_evaluation(number):
             try:
                 metrics = evaluate(folder, context)
             except Exception:  # a module without test data, or with a fault in its test: the sweep is done all the same
                 traceback.print_exc()
                 metrics = {}
-            study.set_evaluation(number, metrics)
-    return study.evaluations().keys() >= set(numbers)  # another worker may be at it, and needs the checkpoint
+            study.attributes.set_evaluation(number, metrics)
+    evaluated = study.attributes.evaluations()
+    return evaluated.keys() >= set(numbers)  # another worker may be at it, and needs the checkpoint
 
 
 def evaluate(folder: TrialFolder, context: WorkerContext) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""Workers without a model, forked one for each seed that is read: `python journal_worker.py RUN_DIR`.
+"""Workers that train nothing, one forked for each seed on standard input: `python journal_worker.py RUN_DIR`.
 
-What a worker is told about a trial it writes to a file of its own, so that the journal can be held against it. Forked
-from a process that has imported everything, a worker starts at once. Some of them kill themselves in a place that a
-kill from outside seldom hits.
+A worker logs what the study answers to a file beside the journal, so that a test can compare the two. It starts at
+once, because the process that forks it has imported everything. Some workers kill themselves at a point that a kill
+from outside seldom hits.
 """
 
 from __future__ import annotations
@@ -21,61 +21,64 @@ from typing import IO, Any
 from optuna.trial import TrialState
 
 from sweeps.spec.parse_spec import load_spec
-from sweeps.study import locks, storage, study
+from sweeps.study import handle, journal, locks, recovery
 from sweeps.study.records import TrialOutcome
+from sweeps.study.study import SharedStudy
 
-PLACES = ("study lock", "journal lock", "half a record")
+KILL_POINTS = ("study lock", "journal lock", "half a record")
 
 
 class Log:
-    """What workers are told, as lines of JSON that are whole: each is one append."""
+    """A file of JSON lines that several processes append to; each line is one write."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def write(self, **what: Any) -> None:
-        os.write(self._file, json.dumps({"pid": os.getpid(), **what}).encode() + b"\n")
+    def write(self, **values: Any) -> None:
+        os.write(self._file, json.dumps({"pid": os.getpid(), **values}).encode() + b"\n")
 
 
-class Doom:
-    """The end of this process, at the n-th time that it comes to a place; in one of three workers."""
+class SelfKill:
+    """In one of three workers: kills this process when it passes a kill point for the n-th time."""
 
     def __init__(self, draw: random.Random, log: Log) -> None:
-        self.place = draw.choice(PLACES) if draw.random() < 0.35 else None
-        self.left = draw.randrange(1, 10 if self.place == "study lock" else 80)  # it appends many times under one
-        self.length, self.log = draw.randrange(1, 36), log
-        self._locked, self._whole_size = locks.locked, storage._whole_size
-        storage.locked = self.locked  # type: ignore[assignment]
-        storage._whole_size = self.whole_size
+        self.point = draw.choice(KILL_POINTS) if draw.random() < 0.35 else None
+        # The journal is appended to many times under one study lock.
+        self.passes_left = draw.randrange(1, 10 if self.point == "study lock" else 80)
+        self.length = draw.randrange(1, 36)
+        self.log = log
+        self._locked, self._size = locks.locked, journal._size_of_whole_lines
+        handle.locked = journal.locked = self.locked  # type: ignore[assignment]
+        journal._size_of_whole_lines = self.size_of_whole_lines
 
-    def _pass(self, place: str) -> bool:
-        self.left -= place == self.place
-        return place == self.place and self.left <= 0
+    def _is_due(self, point: str) -> bool:
+        self.passes_left -= point == self.point
+        return point == self.point and self.passes_left <= 0
 
-    def _die(self) -> None:
-        self.log.write(died=self.place)
+    def _kill(self) -> None:
+        self.log.write(died=self.point)
         os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
     def locked(self, path: Path) -> Iterator[None]:
         with self._locked(path):
-            if self._pass("study lock" if path.name == "study.lock" else "journal lock"):
-                self._die()
+            if self._is_due("study lock" if path.name == "study.lock" else "journal lock"):
+                self._kill()
             yield
 
-    def whole_size(self, file: IO[bytes]) -> int:
-        size = self._whole_size(file)
-        if self._pass("half a record"):
+    def size_of_whole_lines(self, file: IO[bytes]) -> int:
+        size = self._size(file)
+        if self._is_due("half a record"):
             os.pwrite(file.fileno(), b'{"op_code":4,"worker_id":"half a rec'[: self.length], size)
-            self._die()
+            self._kill()
         return size
 
 
 def work(folder: Path, log: Log, seed: int) -> None:
     draw = random.Random(seed)
-    shared = study.SharedStudy(folder, load_spec(folder / "spec.yaml"))
-    study.MAX_CRASHES = 10**6  # the workers die of themselves here, never of their trials
-    Doom(draw, log)
+    shared = SharedStudy(folder, load_spec(folder / "spec.yaml"))
+    recovery.MAX_CRASHES = 10**6  # the trials are not the reason why workers die here
+    SelfKill(draw, log)
     while not shared.is_over():
         shared.reclaim()
         claim = shared.claim(0)
@@ -89,15 +92,14 @@ def work(folder: Path, log: Log, seed: int) -> None:
             shared.release(claim)
         else:
             row = {"outcome": "completed", "attempt": claim.attempt}
-            verdict = TrialOutcome(TrialState.COMPLETE, [claim.values["x"]], None, row)
-            if shared.finish(claim, verdict):
+            if shared.finish(claim, TrialOutcome(TrialState.COMPLETE, [claim.values["x"]], None, row)):
                 log.write(finished=claim.number, attempt=claim.attempt)
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    log = Log(folder / "told")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that end
+    log = Log(folder / "worker.log")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers are not waited for
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own: on loopback, in a temporary folder, killed and started again at will."""
+"""A PostgreSQL server for tests: on loopback, in a temporary folder; tests may kill and restart it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ PASSWORD = "pl-4nted-s3cret"
 
 
 def binaries() -> Path | None:
-    """Where PostgreSQL's programs are; `None` where it is not installed."""
+    """Returns the folder of PostgreSQL's programs; `None` where it is not installed."""
     found = shutil.which("initdb")
     places = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return places[-1] if places else None
 
 
 class Server:
-    """A server with one user, `sweeper`, and one database, `studies`. PostgreSQL refuses to run as root: then it runs
-    as the user `postgres`, or nobody.
+    """A server with one user, `sweeper`, and one database, `studies`.
+
+    PostgreSQL refuses to run as root, so a root process runs it as the user `postgres` or `nobody`.
     """
 
     def __init__(self) -> None:
@@ -47,11 +48,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """As `--storage` takes it."""
+        """The URL for `--storage`."""
         return f"postgresql://sweeper:{PASSWORD}@127.0.0.1:{self.port}/studies"
 
     def connect(self, database: str = "studies"):  # type: ignore[no-untyped-def]
-        """A connection that commits each statement."""
+        """Connects with autocommit."""
         import psycopg
 
         return psycopg.connect(self.url.replace("/studies", f"/{database}"), autocommit=True)
@@ -73,13 +74,13 @@ class Server:
                 time.sleep(0.1)
 
     def kill(self) -> None:
-        """Kills the server with everything that it started, as a power cut does."""
+        """Kills the server and its children, as a power cut does."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Kills the server and takes its files away."""
+        """Kills the server and deletes its files."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 

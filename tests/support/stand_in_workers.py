@@ -89,4 +89,4 @@ def kill(pid: int) -> None:
 
 def identity_of(process: subprocess.Popen[Any]) -> Owner:
     """What a process would say of itself."""
-    return {"machine": owners.machine(), "pid": process.pid, "started": owners._started(process.pid)}
+    return {"machine": owners.machine(), "pid": process.pid, "started": owners._start_time(process.pid)}

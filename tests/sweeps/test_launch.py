@@ -239,7 +239,9 @@ def test_a_second_signal_ends_a_launcher_that_hangs(tmp_path: Path, monkeypatch:
     )
     try:
         wait_until(lambda: (run_dir / "status.json").exists(), launcher)
-        monkeypatch.setattr("sweeps.study.study.identity", lambda: {"machine": machine(), "pid": 1, "started": "never"})
+        monkeypatch.setattr(
+            "sweeps.study.trial_queue.identity", lambda: {"machine": machine(), "pid": 1, "started": "never"}
+        )
         assert SharedStudy(run_dir, spec).claim(0)
         with locked(run_dir / "study.lock"):
             launcher.send_signal(signal.SIGINT)

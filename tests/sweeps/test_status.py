@@ -76,7 +76,7 @@ def test_the_table_is_written_when_it_changed(tmp_path: Path, study: SharedStudy
 
 
 def test_a_trial_whose_owner_is_not_known_yet_is_shown(study: SharedStudy, progress: Progress) -> None:
-    study._study.ask()  # in the middle of a claim
+    study._handle.study.ask()  # in the middle of a claim
     (shown,) = progress.publish("running")["running"]
     assert (shown["number"], shown["slot"], shown["elapsed_s"]) == (0, None, None)
 

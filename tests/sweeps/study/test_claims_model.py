@@ -1,96 +1,40 @@
-"""Claims, leases and the budget against a simple model, in any order of events that Hypothesis thinks of."""
+"""Claims, leases and the number of trials, held against a simple model, in any order of events."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import optuna
+from claims_model import Clock, ExpectedTrial, Server, StrictStorage, Worker
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
+from strict_storage import Killed
 
 from sweeps.spec.parse_spec import parse_spec
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import configuration
+from sweeps.study.configurations import config_id_of
+from sweeps.study.crashes import MAX_CRASHES
 from sweeps.study.deferred_suggest import DeferredSuggestion
+from sweeps.study.handle import StudyHandle
 from sweeps.study.liveness import Owner
-from sweeps.study.postgresql import LEASE_S
-from sweeps.study.records import TrialClaim, TrialOutcome
+from sweeps.study.postgresql import LEASE_S, PostgresCoordinator
+from sweeps.study.records import TrialClaim, TrialOutcome, now
 from sweeps.study.sampling import build_sampler
-from sweeps.study.study import MAX_CRASHES, SharedStudy
+from sweeps.study.study import SharedStudy
 
-VERDICTS = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
-
-@dataclass
-class Worker:
-    """A process of some machine, and every claim that it was ever given."""
-
-    pid: int
-    machine: str
-    study: SharedStudy
-    claims: list[TrialClaim] = field(default_factory=list)
-    lives: bool = True
-
-    def identity(self) -> Owner:
-        return {"machine": self.machine, "pid": self.pid, "started": "then"}
-
-
-@dataclass
-class Expected:
-    """What the model knows of a trial."""
-
-    config: int
-    seed_number: int
-    state: str = "WAITING"
-    attempt: int = 0
-    owner: Worker | None = None
-    lease: float = 0.0
-    epoch: int = 0
-    is_sampled: bool = False
-    deaths: int = 0
-    died_at: int = 0
-
-
-@dataclass
-class Server:
-    """A database's clock and lock."""
-
-    machine: Claims
-
-    def lock(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def check_lock(self) -> None:
-        """It is held."""
-
-    def now(self) -> float:
-        return self.machine.clock
-
-    def lease(self) -> float:
-        return self.machine.clock + LEASE_S
+STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
 def holds(claims: Claims) -> bool:
-    """Whether a living worker was ever given a trial."""
+    """Returns whether a living worker ever got a trial."""
     return any(worker.lives and worker.claims for worker in claims.workers)
-
-
-class Storage(InMemoryStorage):
-    """In memory; finds trials that wait again, which Optuna's own does not."""
-
-    def get_all_trials(self, study_id: int, *args: Any, **options: Any) -> Any:
-        self._prev_waiting_trial_number[study_id] = 0
-        return super().get_all_trials(study_id, *args, **options)
 
 
 class Claims(RuleBasedStateMachine):
@@ -100,13 +44,13 @@ class Claims(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = 1000.0
+        self.clock = Clock()
         self.folder = Path(tempfile.mkdtemp(prefix="claims-"))
         self.workers: list[Worker] = []
-        self.model: list[Expected] = []
+        self.model: list[ExpectedTrial] = []
         self.ended: list[str] = []
         self.patches = ExitStack()
-        self.storage = Storage()
+        self.storage = StrictStorage()
 
     @initialize(
         configurations=st.integers(1, 5), seeds=st.integers(1, 3), runs=st.integers(0, 2), most=st.integers(1, 4)
@@ -114,23 +58,18 @@ class Claims(RuleBasedStateMachine):
     def begin(self, configurations: int, seeds: int, runs: int, most: int) -> None:
         named = {f"run{number}": {"trainer.max_epochs": number + 1} for number in range(runs)}
         self.spec = a_spec(n_trials=(configurations + runs) * seeds, seeds=seeds, runs=named, max_failures=most)
-        study = optuna.create_study(storage=self.storage, study_name="claims", sampler=build_sampler(self.spec, 0))
+        optuna.create_study(storage=self.storage, study_name="claims", sampler=build_sampler(self.spec, 0))
         replaced = {
-            "sweeps.study.study.open_study": lambda *_: (self.storage, study),
-            "sweeps.study.study.database_of": lambda *_: Server(self) if self.has_server else None,
-            "sweeps.study.study.identity": lambda: self.actor.identity(),
+            "sweeps.study.study.open_study": self.open_study,
+            "sweeps.study.trial_queue.identity": lambda: self.actor.identity(),
             "sweeps.study.crashes.is_here": lambda owner: owner.get("machine") == self.actor.machine,
             "sweeps.study.crashes.is_alive": self.is_alive,
-            "sweeps.spec.spec.SweepSpec.dump": lambda _: "",  # which takes the longest of all
-            "sweeps.study.study.now": self.time,
-            "sweeps.study.attributes.now": self.time,
-            "sweeps.study.records.now": self.time,
         }
         for name, function in replaced.items():
             self.patches.enter_context(patch(name, function))
         self.launch()
         self.start("A")
-        self.model = [Expected(number // seeds, number % seeds, is_sampled=True) for number in range(runs * seeds)]
+        self.model = [ExpectedTrial(number // seeds, number % seeds, is_sampled=True) for number in range(runs * seeds)]
 
     def teardown(self) -> None:
         try:
@@ -140,15 +79,15 @@ class Claims(RuleBasedStateMachine):
             self.patches.close()
             shutil.rmtree(self.folder)
 
+    def open_study(self, *_: object) -> StudyHandle:
+        study = optuna.load_study(storage=self.storage, study_name="claims")
+        server = cast(PostgresCoordinator, Server(self.clock)) if self.has_server else None
+        return StudyHandle(study, server, self.folder / "study.lock")
+
     def is_alive(self, owner: Owner, elsewhere: bool = True) -> bool:
         if owner and owner["machine"] != self.actor.machine:
             return elsewhere
         return any(worker.pid == owner.get("pid") and worker.lives for worker in self.workers)
-
-    def time(self) -> str:
-        """Later at every look, so that no two trials end at once."""
-        self.clock += 1e-4
-        return f"{self.clock:015.4f}"
 
     def living(self, choice: int) -> Worker:
         """A worker that lives, who now acts."""
@@ -176,7 +115,7 @@ class Claims(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 0.7 * LEASE_S, 1.1 * LEASE_S]))
     def wait(self, seconds: float) -> None:
-        self.clock += seconds
+        self.clock.time += seconds
 
     @rule()
     def launch(self) -> None:
@@ -188,37 +127,40 @@ class Claims(RuleBasedStateMachine):
         return len(last) == self.spec.max_failures and set(last) == {"failed"}
 
     def next_trial(self) -> int | None:
-        """What a claim gives."""
+        """Returns the number of the trial that a claim gets; the claim first requeues trials without an owner."""
+        for trial in self.model:
+            if trial.is_unowned():
+                trial.state = "WAITING"
         if self.is_failing():
             return None
         waiting = [number for number, trial in enumerate(self.model) if trial.state == "WAITING"]
         if not waiting and len({trial.config for trial in self.model}) * self.spec.seeds < self.spec.n_trials:
             waiting = [len(self.model)]
-            self.model.append(Expected(len(self.model), 0))
+            self.model.append(ExpectedTrial(len(self.model), 0))
         return waiting[0] if waiting else None
 
     def queue_repeats(self, first: int) -> None:
         """What the first claim of a configuration that was sampled does, unless one that broke off has done it."""
         there = sum(trial.config == first for trial in self.model)
         if self.model[first].config == first:
-            self.model += [Expected(first, seed_number) for seed_number in range(there, self.spec.seeds)]
+            self.model += [ExpectedTrial(first, seed_number) for seed_number in range(there, self.spec.seeds)]
 
     @rule(choice=st.integers(0, 9))
     def claim(self, choice: int) -> None:
         worker = self.living(choice)
-        self.took(worker, worker.study.claim(worker.pid), self.next_trial())
+        self.claimed(worker, worker.study.claim(worker.pid), self.next_trial())
 
-    def took(self, worker: Worker, claim: TrialClaim | None, number: int | None) -> None:
+    def claimed(self, worker: Worker, claim: TrialClaim | None, number: int | None) -> None:
         if number is not None:
             self.take(worker, number)
-        self.settled(worker, claim, number)
+        self.completed(worker, claim, number)
 
     def take(self, worker: Worker, number: int) -> None:
         trial = self.model[number]
-        trial.state, trial.owner, trial.lease = "RUNNING", worker, self.clock + LEASE_S
+        trial.state, trial.owner, trial.lease = "RUNNING", worker, self.clock.time + LEASE_S
         trial.attempt += 1
 
-    def settled(self, worker: Worker, claim: TrialClaim | None, number: int | None) -> None:
+    def completed(self, worker: Worker, claim: TrialClaim | None, number: int | None) -> None:
         assert (claim.number if claim else None) == number
         if claim is None:
             return
@@ -240,7 +182,7 @@ class Claims(RuleBasedStateMachine):
                 stack.close()
                 assert number is not None
                 self.take(worker, number)
-                self.clock += seconds
+                self.clock.time += seconds
                 joined = self.start(machine)
                 self.reclaim(-1, False)
                 self.claim(-1)
@@ -248,31 +190,31 @@ class Claims(RuleBasedStateMachine):
                 self.actor = worker
 
         with ExitStack() as stack:
-            stack.enter_context(patch("sweeps.study.study.DeferredSuggestion", SlowDraft))
+            stack.enter_context(patch("sweeps.study.trial_queue.DeferredSuggestion", SlowDraft))
             claim = worker.study.claim(worker.pid)
         is_lost = number is not None and self.model[number].owner is not worker
-        self.settled(worker, claim, None if is_lost else number)
+        self.completed(worker, claim, None if is_lost else number)
 
-    def some_claim(self, choice: int, latest: bool) -> tuple[TrialClaim, Expected, bool]:
+    def some_claim(self, choice: int, latest: bool) -> tuple[TrialClaim, ExpectedTrial, bool]:
         """A claim of the worker who acts, maybe one that is long another's; its trial; whether it is still the one."""
         claim = self.actor.claims[-1 if latest else choice % len(self.actor.claims)]
         trial = self.model[claim.number]
-        return claim, trial, trial.state == "RUNNING" and trial.attempt == claim.attempt
+        return claim, trial, trial.is_owned() and trial.attempt == claim.attempt
 
     @precondition(holds)
     @rule(
         choice=st.integers(0, 9),
         latest=st.sampled_from([True, True, False]),
-        outcome=st.sampled_from([*VERDICTS, "failed"]),
+        outcome=st.sampled_from([*STATES, "failed"]),
     )
     def finish(self, choice: int, latest: bool, outcome: str) -> None:
         self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
-        row = {"outcome": outcome, "finished": self.time(), "by": claim.attempt}
+        row = {"outcome": outcome, "finished": now(), "by": claim.attempt}
         values = [1.0] if outcome == "completed" else None
-        assert self.actor.study.finish(claim, TrialOutcome(VERDICTS[outcome], values, None, row)) == is_current
+        assert self.actor.study.finish(claim, TrialOutcome(STATES[outcome], values, None, row)) == is_current
         if is_current:
-            trial.state = VERDICTS[outcome].name
+            trial.state = STATES[outcome].name
             self.ended.append(outcome)
 
     @precondition(holds)
@@ -290,7 +232,7 @@ class Claims(RuleBasedStateMachine):
         claim, trial, is_current = self.some_claim(choice, latest)
         assert self.actor.study.renew(claim) == is_current
         if is_current:
-            trial.lease = self.clock + LEASE_S
+            trial.lease = self.clock.time + LEASE_S
 
     @precondition(holds)
     @rule(choice=st.integers(0, 9), latest=st.sampled_from([True, True, False]))
@@ -298,24 +240,27 @@ class Claims(RuleBasedStateMachine):
         self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
         self.actor.study.release(claim)
-        if is_current:
+        if is_current or trial.is_unowned():
             trial.state, trial.owner = "WAITING", None
 
     @precondition(holds)
     @rule(choice=st.integers(0, 9), latest=st.sampled_from([True, True, False]))
-    def lose(self, choice: int, latest: bool) -> None:
+    def crash(self, choice: int, latest: bool) -> None:
         self.holder(choice)
         claim, trial, is_current = self.some_claim(choice, latest)
-        self.actor.study.lose(claim, "a rank died")
-        if is_current:
+        self.actor.study.requeue_crashed(claim, "a rank died")
+        if is_current or trial.is_unowned():
             self.die(trial)
 
-    def die(self, trial: Expected) -> bool:
-        """Whether the trial waits again."""
+    def die(self, trial: ExpectedTrial) -> bool:
+        """Ends an attempt by a crash; returns whether the trial waits again."""
+        if trial.is_unowned():
+            trial.state = "WAITING"
+            return True
         trial.owner = None
         repeats = sum(other.config == trial.config for other in self.model)
         if not trial.is_sampled or (trial.seed_number == 0 and repeats < self.spec.seeds):
-            trial.state = "WAITING"  # its claim broke off
+            trial.state = "WAITING"  # its claim was not complete
             return True
         trial.deaths = trial.deaths + 1 if trial.epoch <= trial.died_at else 1
         trial.died_at = trial.epoch
@@ -324,11 +269,12 @@ class Claims(RuleBasedStateMachine):
             self.ended.append("killed")
         return trial.state == "WAITING"
 
-    def is_lost(self, trial: Expected, elsewhere: bool) -> bool:
-        assert trial.owner is not None
+    def is_lost(self, trial: ExpectedTrial, elsewhere: bool) -> bool:
+        if trial.owner is None:
+            return True
         if trial.owner.machine == self.actor.machine:
             return not trial.owner.lives
-        return trial.lease <= self.clock if self.has_server else elsewhere
+        return trial.lease <= self.clock.time if self.has_server else elsewhere
 
     @rule(choice=st.integers(0, 9), elsewhere=st.booleans())
     def reclaim(self, choice: int, elsewhere: bool) -> None:
@@ -341,26 +287,29 @@ class Claims(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 9), writes=st.integers(0, 12))
     def die_in_a_claim(self, choice: int, writes: int) -> None:
         """A worker is killed before so many writes of a claim are made, or right after it."""
-        worker, left = self.living(choice), iter(range(writes))
+        worker = self.living(choice)
+        unowned = [(number, trial) for number, trial in enumerate(self.model) if trial.is_unowned()]
         number = self.next_trial()
+        self.storage.writes_left = iter(range(writes))
         try:
-            with ExitStack() as stack:
-                for name in WRITES:
-                    stack.enter_context(patch.object(self.storage, name, mortal(getattr(self.storage, name), left)))
-                claim = worker.study.claim(worker.pid)
+            claim = worker.study.claim(worker.pid)
         except Killed:
-            self.see_what_is_left(number, worker)
+            self.storage.writes_left = None
+            for index, trial in unowned:  # it may have been killed before it requeued them
+                trial.state = self.study.trials()[index].state.name
+            self.adopt_what_is_left(number, worker)
         else:
-            self.took(worker, claim, number)
+            self.claimed(worker, claim, number)
+        self.storage.writes_left = None
         worker.lives = False
 
-    def see_what_is_left(self, number: int | None, worker: Worker) -> None:
-        """Takes over how far a claim of this trial came: what it made, and whether the trial is the dead worker's."""
+    def adopt_what_is_left(self, number: int | None, worker: Worker) -> None:
+        """Takes over how far a claim came: which trials it created, and whether it wrote the dead worker as owner."""
         assert number is not None
         trials = self.study.trials()
         del self.model[len(trials) :]
         while len(self.model) < len(trials):
-            self.model.append(Expected(number, sum(trial.config == number for trial in self.model)))
+            self.model.append(ExpectedTrial(number, sum(trial.config == number for trial in self.model)))
         if number == len(trials):
             return  # not even made
         trial, expected = trials[number], self.model[number]
@@ -369,7 +318,8 @@ class Claims(RuleBasedStateMachine):
         expected.attempt = trial.user_attrs.get("attempt", 0)
         expected.is_sampled = expected.is_sampled or bool(trial.params)
         if trial.state == TrialState.RUNNING:
-            expected.state, expected.owner, expected.lease = "RUNNING", worker, self.clock + LEASE_S
+            expected.state, expected.lease = "RUNNING", self.clock.time + LEASE_S
+            expected.owner = worker if trial.user_attrs.get("owner") else None
 
     @invariant()
     def the_study_is_as_the_model_has_it(self) -> None:
@@ -379,6 +329,10 @@ class Claims(RuleBasedStateMachine):
         assert len(trials) <= self.spec.n_trials
         assert [trial.state.name for trial in trials] == [trial.state for trial in self.model]
         assert [trial.user_attrs.get("attempt", 0) for trial in trials] == [trial.attempt for trial in self.model]
+        for trial, expected in zip(trials, self.model, strict=True):
+            if trial.state in (TrialState.WAITING, TrialState.RUNNING):
+                found = trial.user_attrs.get("owner", {}).get("pid")
+                assert found == (expected.owner.pid if expected.owner else None)
         for trial, expected in zip(trials, self.model, strict=True):
             if trial.state.is_finished() and "by" in trial.user_attrs["result"]:
                 assert trial.user_attrs["result"]["by"] == expected.attempt
@@ -390,7 +344,7 @@ class Claims(RuleBasedStateMachine):
         """Whatever happened: one worker, left alone for long enough, ends all that is asked for."""
         for worker in self.workers:
             worker.lives = False
-        self.clock += 2 * LEASE_S
+        self.clock.time += 2 * LEASE_S
         self.launch()
         for number, machine in enumerate("AB"):
             self.start(machine)
@@ -403,33 +357,9 @@ class Claims(RuleBasedStateMachine):
         self.the_study_is_as_the_model_has_it()
         values = {}
         for trial in self.study.trials():
-            values.setdefault(configuration(trial), set()).add(str(trial.params))
+            values.setdefault(config_id_of(trial), set()).add(str(trial.params))
         assert all(len(found) == 1 for found in values.values())  # repeats over seeds are of one configuration
         assert len(values) == self.spec.n_trials // self.spec.seeds
-
-
-class Killed(BaseException):
-    """kill -9."""
-
-
-WRITES = (
-    "create_new_trial",
-    "set_trial_state_values",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-    "set_trial_param",
-)
-
-
-def mortal(write: Callable[..., Any], left: Iterator[int]) -> Callable[..., Any]:
-    """The write, or the end of who makes it when there is none left."""
-
-    def write_or_die(*args: Any, **options: Any) -> Any:
-        if next(left, None) is None:
-            raise Killed
-        return write(*args, **options)
-
-    return write_or_die
 
 
 class ClaimsInADatabase(Claims):

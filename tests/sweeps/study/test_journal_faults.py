@@ -15,14 +15,14 @@ from typing import Any
 
 import optuna
 import pytest
-from journal_worker import PLACES
+from journal_worker import KILL_POINTS
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from paths import SUPPORT
 from stand_in_workers import is_running, kill
 
-import sweeps.study.study
+import sweeps.study.recovery
 from sweeps.spec.parse_spec import parse_spec
 from sweeps.study.records import TrialOutcome
 from sweeps.study.storage import JOURNAL
@@ -116,7 +116,7 @@ def workers_on(folder: Path) -> Iterator[Workers]:
 def test_eight_processes_that_are_killed_at_random_run_each_of_500_trials_once(
     tmp_path: Path, undisturbed: list[FrozenTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeps.study.study, "MAX_CRASHES", 10**6)
+    monkeypatch.setattr(sweeps.study.recovery, "MAX_CRASHES", 10**6)
     study, draw, kills = open_study(tmp_path, TRIALS), random.Random(0), 0
     stuck_at = time.monotonic() + 300
     with workers_on(tmp_path) as workers:
@@ -131,10 +131,10 @@ def test_eight_processes_that_are_killed_at_random_run_each_of_500_trials_once(
             study.reclaim()
             time.sleep(0.01)
     trials = read_with_optuna(tmp_path)
-    told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+    told = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines()]
     assert [what for what in told if "error" in what] == []
     assert kills == KILLS
-    assert {what["died"] for what in told if "died" in what} == set(PLACES)
+    assert {what["died"] for what in told if "died" in what} == set(KILL_POINTS)
     assert [trial.number for trial in trials] == list(range(TRIALS))
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
     assert ends(tmp_path) == Counter(range(TRIALS))
@@ -176,7 +176,7 @@ def test_a_journal_that_breaks_off_anywhere_goes_on_to_the_same_trials(
         (folder / JOURNAL).write_bytes(content[:cut])
         study = open_study(folder, 3)
         for trial in study.trials([TrialState.RUNNING]):
-            study._storage.set_trial_user_attr(trial._trial_id, "owner", {})  # who broke off is dead
+            study._handle.storage.set_trial_user_attr(trial._trial_id, "owner", {})  # who broke off is dead
         finish_all(study)
         found = [(trial.number, trial.state, trial.params, trial.values) for trial in read_with_optuna(folder)]
         assert found == expected, f"cut at {cut}"

@@ -18,7 +18,7 @@ from sweeps.study.lease import Lease
 SUSPENDED = """
 import os, sys, time
 from sweeps.study import lease as leases
-leases.LEASE_S, leases._EVERY_S = 1.0, float(sys.argv[1])
+leases.LEASE_S, leases._HEARTBEAT_S = 1.0, float(sys.argv[1])
 
 with leases.Lease(lambda: not os.path.exists("another has it"), lambda: False) as lease:
     while not lease.is_set():
@@ -56,8 +56,8 @@ def never() -> bool:
 
 
 def test_it_is_renewed_in_time_while_it_is_held_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert leases._EVERY_S <= leases.LEASE_S / 4  # a few may fail
-    monkeypatch.setattr(leases, "_EVERY_S", 0.01)
+    assert leases._HEARTBEAT_S <= leases.LEASE_S / 4  # a few may fail
+    monkeypatch.setattr(leases, "_HEARTBEAT_S", 0.01)
     renew = Renewals()
     with Lease(renew, never) as lease:
         wait_for(lambda: renew.asked > 5)
@@ -69,7 +69,7 @@ def test_it_is_renewed_in_time_while_it_is_held_and_no_longer(monkeypatch: pytes
 
 
 def test_it_is_lost_once_another_has_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_EVERY_S", 0.01)
+    monkeypatch.setattr(leases, "_HEARTBEAT_S", 0.01)
     renew = Renewals(True, True, False)
     with Lease(renew, never) as lease:
         wait_for(lease.is_set)

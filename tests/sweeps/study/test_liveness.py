@@ -61,7 +61,7 @@ def test_a_suspended_process_lives(other: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_change_of_the_clock_makes_nobody_another() -> None:
-    started = owners._started(os.getpid())
+    started = owners._start_time(os.getpid())
     assert float(started) < time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")  # not since 1970
 
 

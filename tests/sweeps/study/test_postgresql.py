@@ -14,17 +14,17 @@ from optuna.storages import RDBStorage
 from postgresql import Server
 from sqlalchemy.exc import DBAPIError
 
-from sweeps.study import postgresql as database
-from sweeps.study.postgresql import Database
+from sweeps.study import postgresql
+from sweeps.study.postgresql import PostgresCoordinator
 from sweeps.study.retry import transient_reason
-from sweeps.study.storage import database_of, open_storage
+from sweeps.study.storage import coordinator_of, open_storage
 
 HOLD = """
 import os, sys, time
-from sweeps.study import postgresql as database
-from sweeps.study.storage import database_of, open_storage
-database.LEASE_S = float(os.environ.get("LEASE_S", "30"))
-with database_of(open_storage(None, os.environ["URL"]), sys.argv[1]).lock():
+from sweeps.study import postgresql
+from sweeps.study.storage import coordinator_of, open_storage
+postgresql.LEASE_S = float(os.environ.get("LEASE_S", "30"))
+with coordinator_of(open_storage(None, os.environ["URL"]), sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.readline()
 print("freed", flush=True)
@@ -41,8 +41,8 @@ def storage(server: Server) -> Iterator[RDBStorage]:
 
 
 @pytest.fixture
-def ours(storage: RDBStorage) -> Database:
-    found = database_of(storage, "study")
+def ours(storage: RDBStorage) -> PostgresCoordinator:
+    found = coordinator_of(storage, "study")
     assert found is not None
     return found
 
@@ -75,7 +75,7 @@ class Holder:
 class Wish(threading.Thread):
     """Wants the lock; `got` when it has had it."""
 
-    def __init__(self, ours: Database) -> None:
+    def __init__(self, ours: PostgresCoordinator) -> None:
         super().__init__(daemon=True)
         self.ours, self.got = ours, threading.Event()
         self.start()
@@ -96,7 +96,7 @@ class Wish(threading.Thread):
             return bool(count.fetchone()[0])
 
 
-def waiting(ours: Database, server: Server) -> Wish:
+def waiting(ours: PostgresCoordinator, server: Server) -> Wish:
     wish = Wish(ours)
     while not wish.waits(server):
         assert not wish.got.is_set()
@@ -104,7 +104,7 @@ def waiting(ours: Database, server: Server) -> Wish:
     return wish
 
 
-def test_the_lock_excludes_other_processes_until_it_is_given_back(server: Server, ours: Database) -> None:
+def test_the_lock_excludes_other_processes_until_it_is_given_back(server: Server, ours: PostgresCoordinator) -> None:
     with Holder(server) as holder:
         wish = waiting(ours, server)
         assert holder.process.stdin is not None
@@ -113,14 +113,16 @@ def test_the_lock_excludes_other_processes_until_it_is_given_back(server: Server
         assert wish.comes_true(30)
 
 
-def test_kill_9_frees_the_lock(server: Server, ours: Database) -> None:
+def test_kill_9_frees_the_lock(server: Server, ours: PostgresCoordinator) -> None:
     with Holder(server) as holder:
         wish = waiting(ours, server)
         holder.process.kill()
         assert wish.comes_true(10)
 
 
-def test_a_connection_that_drops_frees_the_lock_and_its_holder_is_told(server: Server, ours: Database) -> None:
+def test_a_connection_that_drops_frees_the_lock_and_its_holder_is_told(
+    server: Server, ours: PostgresCoordinator
+) -> None:
     with Holder(server) as holder:
         wish = waiting(ours, server)
         with server.connect() as connection:
@@ -131,7 +133,7 @@ def test_a_connection_that_drops_frees_the_lock_and_its_holder_is_told(server: S
         assert "OperationalError" in errors
 
 
-def test_a_holder_that_hangs_is_cut_off_when_its_lease_is_over(server: Server, ours: Database) -> None:
+def test_a_holder_that_hangs_is_cut_off_when_its_lease_is_over(server: Server, ours: PostgresCoordinator) -> None:
     with Holder(server, lease_s=2) as holder:
         holder.process.send_signal(signal.SIGSTOP)
         wish = waiting(ours, server)
@@ -141,8 +143,8 @@ def test_a_holder_that_hangs_is_cut_off_when_its_lease_is_over(server: Server, o
         assert holder.process.returncode == 1  # it learns that it lost the lock
 
 
-def test_who_was_cut_off_can_try_again(ours: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "LEASE_S", 1.0)
+def test_who_was_cut_off_can_try_again(ours: PostgresCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "LEASE_S", 1.0)
     with pytest.raises(DBAPIError) as raised, ours.lock():
         time.sleep(1.5)
     assert transient_reason(raised.value) is not None
@@ -150,18 +152,18 @@ def test_who_was_cut_off_can_try_again(ours: Database, monkeypatch: pytest.Monke
         pass
 
 
-def test_an_error_inside_frees_the_lock(ours: Database, server: Server) -> None:
+def test_an_error_inside_frees_the_lock(ours: PostgresCoordinator, server: Server) -> None:
     with pytest.raises(ZeroDivisionError), ours.lock():
         1 / 0  # noqa: B018
     assert Wish(ours).comes_true(10)
 
 
-def test_the_lock_of_another_study_is_another(server: Server, ours: Database) -> None:
+def test_the_lock_of_another_study_is_another(server: Server, ours: PostgresCoordinator) -> None:
     with Holder(server, "another"), ours.lock():
         pass
 
 
-def test_a_study_is_worked_on_while_the_lock_is_held(ours: Database, storage: RDBStorage) -> None:
+def test_a_study_is_worked_on_while_the_lock_is_held(ours: PostgresCoordinator, storage: RDBStorage) -> None:
     name = f"study-{time.time_ns()}"
     with ours.lock():
         study = optuna.create_study(storage=storage, study_name=name)
@@ -169,7 +171,7 @@ def test_a_study_is_worked_on_while_the_lock_is_held(ours: Database, storage: RD
     assert optuna.load_study(storage=storage, study_name=name).best_value == 1.0
 
 
-def test_time_is_the_servers(server: Server, ours: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_the_servers(server: Server, ours: PostgresCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     def clock() -> float:
         with server.connect() as connection:
             return float(connection.execute("select extract(epoch from clock_timestamp())").fetchone()[0])
@@ -178,12 +180,12 @@ def test_time_is_the_servers(server: Server, ours: Database, monkeypatch: pytest
     before = clock()
     now, lease = ours.now(), ours.lease()
     after = clock()
-    assert before <= now <= lease - database.LEASE_S <= after
+    assert before <= now <= lease - postgresql.LEASE_S <= after
 
 
 def test_only_postgresql_is_for_several_machines(tmp_path: Path) -> None:
-    assert database_of(open_storage(tmp_path, None), "study") is None
+    assert coordinator_of(open_storage(tmp_path, None), "study") is None
     file = open_storage(tmp_path, f"sqlite:///{tmp_path / 'a.db'}")
-    assert database_of(file, "study") is None
+    assert coordinator_of(file, "study") is None
     assert isinstance(file, RDBStorage)
     file.engine.dispose()

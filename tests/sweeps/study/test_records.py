@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.study.records import RESULT, TrialOutcome, killed, now, read_outcome, write_outcome
+from sweeps.study.records import RESULT, TrialOutcome, killed_row, now, read_outcome, write_outcome
 
 VERDICTS = [
     TrialOutcome(
@@ -58,4 +58,9 @@ def test_times_are_compared_as_text() -> None:
     first, second = now(), now()
     assert first <= second
     assert len(first) == len("2026-11-22T03:45:00.000000+00:00")
-    assert killed("why", 3) | {"finished": ""} == {"outcome": "killed", "reason": "why", "attempt": 3, "finished": ""}
+    assert killed_row("why", 3) | {"finished": ""} == {
+        "outcome": "killed",
+        "reason": "why",
+        "attempt": 3,
+        "finished": "",
+    }

@@ -26,7 +26,7 @@ from lit_dl.errors import StorageError
 from sweeps.results import read_results
 from sweeps.run_folder import join_folder
 from sweeps.spec.spec import SweepSpec
-from sweeps.study import postgresql as database
+from sweeps.study import postgresql
 from sweeps.study.liveness import is_here
 from sweeps.study.records import RESULT, TrialClaim, TrialOutcome, now
 from sweeps.study.storage import without_password
@@ -59,7 +59,7 @@ from sweeps.study import liveness as owners
 
 owners.machine = lambda: sys.argv[2]
 database.LEASE_S = leases.LEASE_S = float(sys.argv[3])
-leases._EVERY_S = leases.LEASE_S / 6
+leases._HEARTBEAT_S = leases.LEASE_S / 6
 from sweeps.worker.loop import main
 
 sys.exit(main(Path(sys.argv[1]), os.environ["SWEEPS_STORAGE"], 0, 1, "disabled", False))
@@ -90,7 +90,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep
 @pytest.fixture
 def open_study(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SharedStudy]]:
     """Opens the study of a spec on the server, with short leases."""
-    monkeypatch.setattr(database, "LEASE_S", LEASE_S)
+    monkeypatch.setattr(postgresql, "LEASE_S", LEASE_S)
     opened = []
 
     def open_it(spec: SweepSpec) -> SharedStudy:
@@ -127,8 +127,8 @@ def far_worker(tmp_path: Path, server: Server) -> Iterator[subprocess.Popen[byte
 
 
 def backend_of(study: SharedStudy) -> RDBStorage:
-    assert isinstance(study._storage, _CachedStorage)
-    return study._storage._backend
+    assert isinstance(study._handle.storage, _CachedStorage)
+    return study._handle.storage._backend
 
 
 def complete(study: SharedStudy, claim: TrialClaim, value: float) -> bool:
@@ -170,14 +170,14 @@ def test_a_claim_in_which_the_process_hung_until_it_lost_the_lock_is_made_again(
     spec: Callable[..., SweepSpec], open_study: Callable[..., SharedStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = open_study(spec())
-    monkeypatch.setattr(database, "LEASE_S", 1.0)
+    monkeypatch.setattr(postgresql, "LEASE_S", 1.0)
     naps = [1.5]
 
     def hangs() -> str:
         time.sleep(naps.pop() if naps else 0.0)
         return now()
 
-    monkeypatch.setattr("sweeps.study.study.now", hangs)  # at the last thing that a claim writes
+    monkeypatch.setattr("sweeps.study.trial_queue.now", hangs)  # at the last thing that a claim writes
     claim = study.claim(0)
     assert claim is not None
     assert (claim.number, claim.attempt) == (0, 2)
@@ -202,13 +202,13 @@ def test_a_trial_of_a_dead_owner_elsewhere_comes_back_when_its_lease_is_over_and
     wait_for(lambda: study.trials()[0].user_attrs["lease"] > begun)  # it is renewed while it runs
     process.kill()
     process.wait()
-    assert study.database is not None
+    assert study._handle.coordinator is not None
     (trial,) = study.trials()
     assert not is_here(trial.user_attrs["owner"])
-    assert trial.user_attrs["lease"] > study.database.now()
+    assert trial.user_attrs["lease"] > study._handle.coordinator.now()
     assert study.reclaim() == study.reclaim(elsewhere=True) == []
     assert wait_for(study.reclaim) == [0]
-    assert study.database.now() >= trial.user_attrs["lease"]
+    assert study._handle.coordinator.now() >= trial.user_attrs["lease"]
     claim = study.claim(0)
     assert claim is not None
     assert (claim.number, claim.attempt) == (0, 2)

@@ -49,7 +49,7 @@ def open_study(folder: Path, spec: SweepSpec) -> SharedStudy:
 
 def worked(folder: Path, study: SharedStudy) -> list[Row]:
     work(folder / "run", None, WorkerContext(folder / "run", 0, 1, "disabled", threading.Event()))
-    return rows_of(study.spec, study.trials(), study.evaluations())
+    return rows_of(study.spec, study.trials(), study.attributes.evaluations())
 
 
 def sweep(folder: Path, **changes: Any) -> list[Row]:
@@ -67,7 +67,7 @@ def test_a_result_that_nobody_was_told_is_told_by_the_next_attempt_which_does_no
     folder = TrialFolder(tmp_path / "run", 0).path
     folder.mkdir(parents=True)
     row = {"outcome": "completed", "reason": "max_epochs", "attempt": 1, "finished": now(), "slot": 7}
-    uid = study.uid if is_ours else "of an earlier study"
+    uid = study.attributes.uid if is_ours else "of an earlier study"
     write_outcome(folder, uid, TrialOutcome(TrialState.COMPLETE, [0.0625], None, row))
     study.release(claim)
     (told,) = worked(tmp_path, study)

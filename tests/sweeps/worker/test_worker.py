@@ -44,7 +44,7 @@ def sweep(folder: Path, stop: Any = None, **changes: Any) -> tuple[SharedStudy, 
     """Runs a whole sweep here; its study and its rows."""
     study, run_dir = launched(folder, **changes), folder / "run"
     join(run_dir, "disabled", stop)
-    return study, rows_of(study.spec, study.trials(), study.evaluations())
+    return study, rows_of(study.spec, study.trials(), study.attributes.evaluations())
 
 
 def launched(folder: Path, slot: SlotSize | None = None, **changes: Any) -> SharedStudy:
@@ -81,7 +81,7 @@ def test_a_sweep_leaves_rows_files_and_one_evaluation(tmp_path: Path) -> None:
     assert sum(parts) <= row["total_s"]
     winner = max(rows, key=lambda r: r["value"])["number"]
     assert [row["number"] for row in rows if "metrics.test/acc" in row] == [winner]
-    assert set(study.evaluations()) == {winner}
+    assert set(study.attributes.evaluations()) == {winner}
 
 
 def sum_of_rest(row: Row) -> int:
@@ -258,7 +258,7 @@ def test_a_winner_that_cannot_be_tested_is_a_winner_all_the_same(
     (tmp_path / "someone.py").write_text(module)
     study, rows = sweep(tmp_path, n_trials=2, **FOREIGN)
     assert [row["outcome"] for row in rows] == ["completed"] * 2
-    assert len(study.evaluations()) == 1
+    assert len(study.attributes.evaluations()) == 1
     monkeypatch.delitem(sys.modules, "someone")
 
 
@@ -313,7 +313,7 @@ def test_the_winner_keeps_its_checkpoint_until_it_is_evaluated(
     winner = max(rows, key=lambda row: row["value"])["number"]
     left = [int(path.parent.name) for path in (tmp_path / "run").glob("trials/*/checkpoints")]
     assert left == ([] if evaluated_by == "us" else [winner])
-    assert set(study.evaluations()) == ({winner} if evaluated_by == "us" else set())
+    assert set(study.attributes.evaluations()) == ({winner} if evaluated_by == "us" else set())
 
 
 def test_a_disk_that_is_full_when_a_trial_begins_is_waited_for(
@@ -369,7 +369,7 @@ def test_a_worker_that_joins_tracks_as_the_launcher_said_unless_it_is_told_other
     assert build_parser().parse_args(["worker", "run"]).wandb is None
     study = launched(tmp_path, n_trials=1, evaluate_test="none")
     if said is not None:
-        study.wandb = said
+        study.attributes.wandb = said
     modes = []
 
     def run_trial(spec: Any, claim: Any, context: WorkerContext, *rest: Any) -> TrialOutcome:
@@ -386,7 +386,7 @@ def test_a_worker_that_cannot_track_as_the_launcher_said_takes_no_trial(
 ) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     study = launched(tmp_path)
-    study.wandb = "online"
+    study.attributes.wandb = "online"
     with pytest.raises(ConfigError, match=r"^tracking\.wandb: online needs an API key"):
         join(tmp_path / "run")
     assert study.trials() == []
