@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lit_dl import Classifier
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.data.idx import ASSETS, read_digits
+from lit_dl.data.idx import ASSETS, read_idx_pair
 from lit_dl.optim.optimizers import OptimizerConfig, build_optimizer
 from lit_dl.run.run_result import RunLocation
 
@@ -78,7 +78,7 @@ def loop(optimizer: str) -> None:
 
 def _train_tensors(cache: list[tuple[Tensor, Tensor]] = []) -> tuple[Tensor, Tensor]:  # noqa: B006 - a cache
     if not cache:
-        images, labels = read_digits(None, "train", True)
+        images, labels = read_idx_pair(None, "train", True)
         cache.append((images.float() / 255, labels))
     return cache[0]
 

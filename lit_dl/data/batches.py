@@ -1,4 +1,4 @@
-"""Batches cut from tensors in memory: no DataLoader, no worker process, no copy but the batch itself."""
+"""`Batches`: batches cut from tensors in memory, without a DataLoader, worker processes or further copies."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
 
-_BLOCK_BATCHES = 20  # one gather for as many batches: the fixed cost of an indexing call is that of a small batch
+_BLOCK_BATCHES = 20  # batches gathered by one call: the fixed cost of an indexing call is that of a small batch
 
 
 class Minibatches(NamedTuple):
-    """Several minibatches for one `training_step`, each with an optimizer step of its own (`steps_per_execution`).
+    """Minibatches for one `training_step`, one optimizer step each (`steps_per_execution`).
 
-    A named tuple, which DistributedDataParallel hands on as it is; of a list's subclass some versions make a list.
+    A named tuple, because DistributedDataParallel passes it on unchanged. Some versions turn a subclass of list into a
+    list.
     """
 
     batches: list[Batch]
@@ -25,39 +26,39 @@ class Minibatches(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale:
-    """Pixels to inputs: (pixel / divisor - mean) / deviation."""
+    """Scales pixels to inputs: (pixel / divisor - mean) / std."""
 
     divisor: float = 1.0
     mean: float = 0.0
-    deviation: float = 1.0
+    std: float = 1.0
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Pixels uint8, or numbers float32 with a scale that changes nothing -> inputs float32 of the same shape."""
+        """Maps pixels (uint8) or numbers (float32) to inputs (float32) of the same shape."""
         scaled = images.to(torch.float32)
         if self.divisor != 1.0:
             scaled.div_(self.divisor)
-        if (self.mean, self.deviation) != (0.0, 1.0):
-            scaled.sub_(self.mean).div_(self.deviation)
+        if (self.mean, self.std) != (0.0, 1.0):
+            scaled.sub_(self.mean).div_(self.std)
         return scaled
 
 
 class Batches:
-    """An iterable of (inputs, targets), or of `Minibatches`, that Lightning takes in the place of a DataLoader.
+    """An iterable of (inputs, targets), or of `Minibatches`, that Lightning accepts instead of a DataLoader.
 
-    On several devices each process, a rank, has its share of every batch: rows rank, rank + ranks, rank + 2 ranks and
-    so on. So the batches of all devices together are those of one device, and as many.
+    On several devices, each process (rank) has its share of every batch: rows rank, rank + world_size, rank + 2
+    world_size and so on. So the batches of all devices together are the batches of one device.
 
     Args:
         inputs: (n, channels, height, width) uint8 pixels, or (n, ...) float32, on the device that trains.
         targets: (n,) int64 labels, or (n, outputs) float32, on the same device.
-        scale: Pixels to inputs.
-        order: Called at the start of an epoch; gives the rows to serve, (m,) int64 on the CPU.
-        rows: How many rows `order` gives.
-        batch_size: Rows a batch, over all ranks. No batch, the last included, may have fewer rows than there are ranks.
+        scale: Scales pixels to inputs.
+        order: Called at the start of an epoch; returns the rows of the epoch in order, (m,) int64 on the CPU.
+        rows: Number of rows that `order` returns.
+        batch_size: Rows of a batch, over all ranks. Every batch, the last included, must have a row for each rank.
         drop_last: Leave out a last batch that is not full.
-        steps: Minibatches an item; 1 gives plain batches.
-        rank: Whose shares these are, from 0.
-        ranks: How many processes share the batches.
+        steps: Minibatches in an item; 1 gives plain batches.
+        rank: The rank of this process, from 0.
+        world_size: Number of processes that share the batches.
     """
 
     def __init__(
@@ -72,10 +73,16 @@ class Batches:
         drop_last: bool = False,
         steps: int = 1,
         rank: int = 0,
-        ranks: int = 1,
+        world_size: int = 1,
     ) -> None:
-        self.inputs, self.targets, self.scale, self.order = inputs, targets, scale, order
-        self.batch_size, self.steps, self.rank, self.ranks = batch_size, steps, rank, ranks
+        self.inputs = inputs
+        self.targets = targets
+        self.scale = scale
+        self.order = order
+        self.batch_size = batch_size
+        self.steps = steps
+        self.rank = rank
+        self.world_size = world_size
         self.batches = rows // batch_size if drop_last else -(-rows // batch_size)
         self.rows = min(rows, self.batches * batch_size)
 
@@ -83,13 +90,13 @@ class Batches:
         return -(-self.batches // self.steps)
 
     def samples_of(self, minibatch: int) -> int:
-        """Rows of a minibatch, counted from 0, over all ranks."""
+        """Returns the number of rows of a minibatch over all ranks; minibatches are counted from 0."""
         return min(self.batch_size, self.rows - minibatch * self.batch_size)
 
     def __iter__(self) -> Iterator[Batch | Minibatches]:
-        # A generator: `order` runs at the first `next`, which Lightning calls when the epoch has begun.
+        # A generator runs `order` at the first `next`, which Lightning calls after the start of the epoch.
         order = self._shares(self.order()[: self.rows]).to(self.inputs.device)
-        share = len(range(self.rank, self.batch_size, self.ranks))  # rows of a full batch; the last may have fewer
+        share = len(range(self.rank, self.batch_size, self.world_size))  # rows of a full batch; the last may have fewer
         step = share * self.steps
         block = step * max(1, _BLOCK_BATCHES // self.steps)
         for start in range(0, len(order), block):
@@ -104,7 +111,7 @@ class Batches:
                     yield Minibatches(several[first : first + self.steps])
 
     def _shares(self, order: Tensor) -> Tensor:
-        """The rows of this rank's shares, batch after batch."""
-        if self.ranks == 1:
+        """Returns the rows of this rank's shares, batch after batch."""
+        if self.world_size == 1:
             return order
-        return order[torch.arange(len(order)) % self.batch_size % self.ranks == self.rank]
+        return order[torch.arange(len(order)) % self.batch_size % self.world_size == self.rank]

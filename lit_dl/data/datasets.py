@@ -1,4 +1,4 @@
-"""The sets of images that `data.dataset` names: their files, their labels, and how to get them."""
+"""The data sets of `data.dataset`: a table of their files and labels, and functions that read and download them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from zipfile import BadZipFile
 
-from lit_dl.data.idx import Digits, file_names, find, read_digits
+from lit_dl.data.idx import LabeledImages, file_names, find, read_idx_pair
 from lit_dl.errors import DataError
 
 DatasetName = Literal[
@@ -26,19 +26,19 @@ DatasetName = Literal[
     "emnist_letters",
     "emnist_mnist",
 ]
-_TIMEOUT_S = 30.0  # torchvision waits for a silent server as long as the system does
+_TIMEOUT_S = 30.0  # without it, torchvision waits for a silent server as long as the system does
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What the files of a set are called and hold.
+    """A row of the table of data sets.
 
     Args:
-        folder: torchvision's class, and the folder of its files.
-        labels: Labels in the files; served from 0. `None`: any.
-        has_digits: Whether a class is a digit.
-        split: EMNIST's name for it.
-        is_downloaded: Whether torchvision gets the files where they are missing.
+        folder: Name of torchvision's class, and of the folder of its files.
+        labels: Labels in the files; the first becomes 0. `None`: any labels.
+        has_digits: Whether the classes are digits.
+        split: Name of the split of EMNIST. `None`: another data set.
+        is_downloaded: Whether torchvision downloads missing files.
     """
 
     folder: str = "MNIST"
@@ -47,11 +47,11 @@ class Dataset:
     split: str | None = None
     is_downloaded: bool = True
 
-    def part(self, name: str) -> str:
-        """What the files of `train` or `test` begin with."""
+    def file_prefix(self, part: str) -> str:
+        """Returns the prefix of the names of the files of `train` or `test`."""
         if self.split is not None:
-            return f"emnist-{self.split}-{name}"
-        return "train" if name == "train" else "t10k"
+            return f"emnist-{self.split}-{part}"
+        return "train" if part == "train" else "t10k"
 
 
 DATASETS: dict[DatasetName, Dataset] = {
@@ -68,33 +68,35 @@ DATASETS: dict[DatasetName, Dataset] = {
 }
 
 
-def read_dataset(name: DatasetName, data_dir: Path | None, part: str) -> Digits:
-    """The images, upright, and the labels, from 0, of `train` or `test`; read once a process.
+def read_dataset(name: DatasetName, data_dir: Path | None, part: str) -> LabeledImages:
+    """Returns the images, upright, and the labels, from 0, of `train` or `test`. Each process reads them once.
 
     Raises:
         DataError: A file that cannot be used.
     """
     dataset = DATASETS[name]
-    place = _place(dataset, data_dir)
+    folder = _data_folder(dataset, data_dir)
     is_emnist = dataset.folder == "EMNIST"
-    return read_digits(place, dataset.part(part), name == "mnist", dataset.folder, dataset.labels, is_emnist)
+    return read_idx_pair(
+        folder, dataset.file_prefix(part), name == "mnist", dataset.folder, dataset.labels, transposed=is_emnist
+    )
 
 
 def fetch_dataset(name: DatasetName, data_dir: Path | None) -> None:
-    """Has torchvision download the files of a set, unless they are there.
+    """Downloads the files of a data set with torchvision, unless they exist.
 
     Raises:
-        DataError: Neither there nor to be had.
+        DataError: They do not exist and cannot be downloaded.
     """
     dataset = DATASETS[name]
-    place = _place(dataset, data_dir)
-    if not dataset.is_downloaded or place is None:
+    folder = _data_folder(dataset, data_dir)
+    if not dataset.is_downloaded or folder is None:
         return
-    missing = _missing(dataset, place)
+    missing = _missing_file(dataset, folder)
     if missing is None:
         return
     try:
-        _download(dataset, place)
+        _download(dataset, folder)
     except (OSError, RuntimeError, HTTPException, BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DataError(
@@ -104,49 +106,49 @@ def fetch_dataset(name: DatasetName, data_dir: Path | None) -> None:
 
 
 def cache_folder() -> Path:
-    """Where downloaded sets are kept when no folder is named."""
+    """Returns the folder for downloaded data sets when the config names none."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lit_dl"
 
 
-def _place(dataset: Dataset, data_dir: Path | None) -> Path | None:
+def _data_folder(dataset: Dataset, data_dir: Path | None) -> Path | None:
     return cache_folder() if data_dir is None and dataset.is_downloaded else data_dir
 
 
-def _missing(dataset: Dataset, place: Path) -> Path | None:
-    """The first file that is not there, as torchvision would place it."""
+def _missing_file(dataset: Dataset, folder: Path) -> Path | None:
+    """Returns the first missing file, by its path in torchvision's layout; `None` when all exist."""
     for part in ("train", "test"):
-        for name in file_names(dataset.part(part)):
+        for name in file_names(dataset.file_prefix(part)):
             try:
-                find(place, name, dataset.folder)
+                find(folder, name, dataset.folder)
             except DataError:
-                return place / dataset.folder / "raw" / name
+                return folder / dataset.folder / "raw" / name
     return None
 
 
-def _source(dataset: Dataset) -> Any:
-    """torchvision's class; imported only where a download is needed."""
+def _torchvision_class(dataset: Dataset) -> Any:
+    """Returns torchvision's class. It is imported only when a download is needed."""
     from torchvision import datasets  # type: ignore[import-untyped]
 
     return getattr(datasets, dataset.folder)
 
 
 def _url(dataset: Dataset) -> str:
-    source = _source(dataset)
+    source = _torchvision_class(dataset)
     return str(source.mirrors[0] if dataset.split is None else source.url)
 
 
-def _download(dataset: Dataset, place: Path) -> None:
-    """Downloads beside the place and renames, so that nobody ever reads a part of a file."""
-    place.mkdir(parents=True, exist_ok=True)
-    raw = place / dataset.folder / "raw"
+def _download(dataset: Dataset, folder: Path) -> None:
+    """Downloads into a temporary folder and moves the files, so that no process reads a partial file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = folder / dataset.folder / "raw"
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_S)
     try:
-        with TemporaryDirectory(prefix=".download-", dir=place) as beside:
+        with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
             options = {} if dataset.split is None else {"split": dataset.split}
-            _source(dataset)(beside, download=True, **options)
+            _torchvision_class(dataset)(temporary, download=True, **options)
             raw.mkdir(parents=True, exist_ok=True)
-            for path in (Path(beside) / dataset.folder / "raw").glob("*-ubyte"):  # EMNIST: the other splits too
+            for path in (Path(temporary) / dataset.folder / "raw").glob("*-ubyte"):  # EMNIST: the other splits too
                 path.replace(raw / path.name)
     finally:
         socket.setdefaulttimeout(timeout)

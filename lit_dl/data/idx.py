@@ -1,4 +1,4 @@
-"""IDX files (the format of MNIST) into tensors, with every check that a damaged file could fail.
+"""Reads IDX files (the format of MNIST) into tensors, and checks them for damage.
 
 Source: http://yann.lecun.com/exdb/mnist/ - big-endian: two zero bytes, type (8: uint8), number of dimensions, each
 dimension as uint32, then the values.
@@ -31,32 +31,32 @@ MNIST_MD5 = {
 }
 
 
-class Digits(NamedTuple):
-    """One file pair: images (n, 1, height, width) uint8 and labels (n,) int64."""
+class LabeledImages(NamedTuple):
+    """A pair of files: images (n, 1, height, width) uint8 and labels (n,) int64."""
 
     images: Tensor
     labels: Tensor
 
 
 @lru_cache(maxsize=4)
-def read_digits(
+def read_idx_pair(
     data_dir: Path | None,
     part: str,
     is_mnist: bool,
     folder: str = "MNIST",
     labels: range | None = None,
     transposed: bool = False,
-) -> Digits:
-    """The images and labels of one part, read once a process.
+) -> LabeledImages:
+    """Reads the images and labels of one part. Each process reads them once.
 
     Args:
         data_dir: Folder with the IDX files, raw or .gz, directly or in torchvision's `FOLDER/raw`; `None`: the packaged
             MNIST.
-        part: What the names of its files begin with: `train` or `t10k`; `emnist-letters-test` and the like.
+        part: Prefix of the file names: `train` or `t10k`; `emnist-letters-test` and the like.
         is_mnist: Whether the content must be that of MNIST, by MD5.
-        folder: What torchvision calls the folder of the set.
-        labels: What the file may hold; its first becomes 0. `None`: anything, as it is.
-        transposed: Whether the file has rows and columns exchanged; the images are put upright.
+        folder: The name that torchvision gives to the folder of the data set.
+        labels: The labels in the file; the first becomes 0. `None`: any labels, unchanged.
+        transposed: Whether rows and columns are exchanged in the file; the images are put upright.
 
     Raises:
         DataError: A file that is missing, damaged, half copied, or not what it should be.
@@ -68,38 +68,48 @@ def read_digits(
         raise DataError(f"{labels_path}: must have a label for each of {len(images)} images; has {len(numbers)}")
     if labels is not None:
         numbers = _from_zero(labels_path, numbers, labels)
-    return Digits((images.mT.contiguous() if transposed else images).unsqueeze(1), numbers)
+    return LabeledImages((images.mT.contiguous() if transposed else images).unsqueeze(1), numbers)
 
 
 def file_names(part: str) -> tuple[str, str]:
-    """Names of the images' file and of the labels' file of a part, without .gz."""
+    """Returns the names of the image file and the label file of a part, without .gz."""
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 
 def find(data_dir: Path | None, name: str, folder: str = "MNIST") -> Path:
-    """Where a file is, raw or .gz, flat or in torchvision's layout; see `read_digits`.
+    """Returns the path of a file, raw or .gz, flat or in torchvision's layout; see `read_idx_pair`.
 
     Raises:
-        DataError: Nowhere.
+        DataError: There is no such file.
     """
     start = data_dir if data_dir is not None else ASSETS
-    for place in (start, start / folder / "raw", start / "raw"):
-        for path in (place / name, place / f"{name}.gz"):
+    for parent in (start, start / folder / "raw", start / "raw"):
+        for path in (parent / name, parent / f"{name}.gz"):
             if path.is_file():
                 return path
     raise DataError(f"{start / name}: no such file, nor with .gz, here or in {folder}/raw below; check data.data_dir")
 
 
 def _from_zero(path: Path, labels: Tensor, known: range) -> Tensor:
-    strange = labels[(labels < known[0]) | (labels > known[-1])]
-    if len(strange):
+    """Returns the labels counted from 0.
+
+    Raises:
+        DataError: A label outside of `known`.
+    """
+    unknown = labels[(labels < known[0]) | (labels > known[-1])]
+    if len(unknown):
         raise DataError(
-            f"{path}: must hold labels from {known[0]} to {known[-1]}; holds {int(strange[0])}; of another set?"
+            f"{path}: must hold labels from {known[0]} to {known[-1]}; holds {int(unknown[0])}; of another set?"
         )
     return labels - known[0]
 
 
 def _read_idx(path: Path, dimensions: int, is_mnist: bool) -> Tensor:
+    """Reads an IDX file of uint8 values.
+
+    Raises:
+        DataError: The file is not what it should be.
+    """
     content = _content(path)
     header = 4 + 4 * dimensions
     magic = 0x0800 + dimensions
@@ -123,6 +133,11 @@ def _read_idx(path: Path, dimensions: int, is_mnist: bool) -> Tensor:
 
 
 def _content(path: Path) -> bytes:
+    """Reads a file, decompressed.
+
+    Raises:
+        DataError: The file cannot be read or decompressed.
+    """
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -1,4 +1,4 @@
-"""What data modules share whose tensors stay in memory, on the device that trains, with batches cut from them."""
+"""`InMemoryDataModule`: the base of data modules with all tensors in memory, on the device that trains."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from lit_dl.data.batches import Batch, Batches, Scale
 from lit_dl.errors import ConfigError
 from lit_dl.randomness import generator, run_seed
 
-_EVALUATED = 1000  # rows a batch, over all devices, where no step is taken
+_EVAL_BATCH_SIZE = 1000  # over all devices; for validation, test and prediction
 
 
 class InMemoryDataModule(LightningDataModule):
     """Batches of (inputs, targets) from tensors in memory.
 
-    A subclass answers `samples`, sets `train_rows` and `validation_rows` in `setup`, and may set `scale` there.
+    A subclass implements `samples`, sets `train_rows` and `validation_rows` in `setup`, and may set `scale` there.
 
-    On several devices all of them share every batch: `batch_size`, order and number of batches mean what they mean on
-    one, and a sample of a validation or test set is counted once. A module of ours then learns what it learns on one
-    device, but for rounding: after some epochs weights and metrics differ by less than 1e-12 of their size when
-    trainer.precision is 64-true, and by less than 1e-5 in float32. (With ReLU in float32 a unit that rounding puts on
-    the other side of zero makes it another run in the end, as it does where the rows of a batch change places.) Dropout
-    and noise draw other numbers on each device, and batch norm takes its statistics from a device's share.
+    Several devices share every batch. `batch_size`, order and number of batches mean the same as on one device, and a
+    sample of a validation or test set is counted once. So a module of ours learns the same as on one device, except for
+    rounding: after some epochs, weights and metrics differ by less than 1e-12 of their size when trainer.precision is
+    64-true, and by less than 1e-5 in float32. (With ReLU in float32, rounding may put a unit on the other side of zero.
+    Then the runs diverge in the end, as they do when the rows of a batch change places.) Dropout and noise draw other
+    numbers on each device, and batch norm computes its statistics from the share of a device.
 
     Args:
         batch_size: Samples of one optimizer step, over all devices; 1 or more, and one or more for each device.
         shuffle: Whether each epoch has an order of its own, drawn from the seed and the epoch alone.
         drop_last: Leave out the last training batch when it is not full.
-        seed: Seed of everything that is drawn. `None`: the run's seed.
+        seed: Seed of all random numbers. `None`: the run's seed.
 
     Raises:
         ConfigError: A value out of range.
@@ -45,16 +45,18 @@ class InMemoryDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError("batch_size", f"must be 1 or more; got {batch_size!r}")
-        self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
         self.seed = run_seed() if seed is None else seed
-        self.test_sets = ["test"]  # one for each test dataloader: what the metrics on it are called
+        self.test_sets = ["test"]  # prefix of the metrics of each test dataloader
 
     def samples(self, part: str, device: torch.device) -> Batch:
-        """All inputs (n, ...) and targets (n, ...) of a part, on a device.
+        """Returns all inputs (n, ...) and targets (n, ...) of a part.
 
         Args:
-            part: `train`, which validation is a part of, or `test`.
-            device: Where they shall be.
+            part: `train`, which includes the validation split, or `test`.
+            device: The device of the result.
         """
         raise NotImplementedError
 
@@ -69,35 +71,36 @@ class InMemoryDataModule(LightningDataModule):
         return None
 
     def describe(self, module: LightningModule) -> str | None:  # noqa: ARG002
-        """What `lit-dl fit` prints about a trained module at the end; `None`: nothing."""
+        """Returns the text that `lit-dl fit` prints about a trained module at the end; `None`: nothing."""
         return None
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 - Lightning's signature
-        """Refuses batches larger than the training split, which a subclass has made, or too small for the devices.
+        """Refuses batches larger than the training split, or too small for the devices. A subclass splits first.
 
         Raises:
-            ConfigError: There is less than one batch, or a device would have nothing of one.
+            ConfigError: There is less than one batch, or a device would have no sample of a batch.
         """
         samples = len(self.train_rows)
         if self.batch_size > samples:
             raise ConfigError(
                 "batch_size", f"must be at most the training split of {samples:,}; got {self.batch_size:,}"
             )
-        if self.smallest_batch < self.ranks:
-            fix = "choose more" if self.batch_size < self.ranks else "choose another, or set data.drop_last"
+        if self.smallest_batch < self.world_size:
+            fix = "choose more" if self.batch_size < self.world_size else "choose another, or set data.drop_last"
             raise ConfigError(
                 "batch_size",
-                f"must leave no batch with fewer samples than the {self.ranks} devices, of {samples:,}; "
+                f"must leave no batch with fewer samples than the {self.world_size} devices, of {samples:,}; "
                 f"got {self.batch_size}; {fix}",
             )
-        if len(self.validation_rows) < self.ranks:
+        if len(self.validation_rows) < self.world_size:
             raise ConfigError(
                 "validation",
-                f"must hold out a sample for each of {self.ranks} devices, or more; leaves {len(self.validation_rows)}",
+                f"must hold out a sample for each of {self.world_size} devices, or more; "
+                f"leaves {len(self.validation_rows)}",
             )
 
     def train_dataloader(self) -> Batches:
-        """Training batches; shuffled or in order."""
+        """Returns the training batches, shuffled or in order."""
 
         def order() -> Tensor:
             if not self.shuffle:
@@ -107,41 +110,43 @@ class InMemoryDataModule(LightningDataModule):
             return self.train_rows[shuffled]
 
         module = self.trainer.lightning_module if self.trainer is not None else None
-        options = {"batch_size": self.batch_size, "drop_last": self.drop_last, "steps": steps_of(module)}
+        options = {"batch_size": self.batch_size, "drop_last": self.drop_last, "steps": steps_per_execution(module)}
         return self._batches("train", order=order, rows=len(self.train_rows), **options)
 
     def val_dataloader(self) -> Batches:
-        """Validation batches, in order."""
+        """Returns the validation batches, in order."""
         return self._batches("train", order=lambda: self.validation_rows, rows=len(self.validation_rows))
 
     def test_dataloader(self) -> Batches | list[Batches]:
-        """Test batches, in order; a list when there are several `test_sets`."""
+        """Returns the test batches, in order; a list when there are several `test_sets`."""
         return self._test_batches(self.scale)
 
     def predict_dataloader(self) -> Batches:
-        """Batches of the first test set, in order.
+        """Returns the batches of the first test set, in order.
 
         Raises:
-            ConfigError: There are several devices: nobody would put their predictions in order.
+            ConfigError: There are several devices. Their predictions would not be in order.
         """
-        if self.ranks > 1:
-            raise ConfigError("trainer.devices", f"must be 1 to predict; got {self.ranks}")
+        if self.world_size > 1:
+            raise ConfigError("trainer.devices", f"must be 1 to predict; got {self.world_size}")
         return self._test_batches(self.scale)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
-        """The batch as it is: `samples` are on the device that trains."""
+        """Returns the batch unchanged: `samples` are on the device that trains."""
         return batch
 
     def _test_batches(self, scale: Scale) -> Batches:
         rows = torch.arange(len(self.samples("test", self._device)[1]))
-        if len(rows) < self.ranks:
-            raise ConfigError("trainer.devices", f"must be at most the {len(rows)} samples to test; got {self.ranks}")
+        if len(rows) < self.world_size:
+            raise ConfigError(
+                "trainer.devices", f"must be at most the {len(rows)} samples to test; got {self.world_size}"
+            )
         return self._batches("test", order=lambda: rows, rows=len(rows), scale=scale)
 
     def _batches(self, part: str, rows: int, **options: Any) -> Batches:
-        # The last batch, too, has rows for every device.
-        evaluated = next(size for size in range(_EVALUATED, 0, -1) if not 0 < rows % size < self.ranks)
-        defaults = {"scale": self.scale, "batch_size": evaluated, "rank": self.rank, "ranks": self.ranks}
+        # The largest size for which the last batch, too, has a row for every device.
+        batch_size = next(size for size in range(_EVAL_BATCH_SIZE, 0, -1) if not 0 < rows % size < self.world_size)
+        defaults = {"scale": self.scale, "batch_size": batch_size, "rank": self.rank, "world_size": self.world_size}
         return Batches(*self.samples(part, self._device), rows=rows, **{**defaults, **options})
 
     @property
@@ -150,13 +155,13 @@ class InMemoryDataModule(LightningDataModule):
         return self.batch_size if self.drop_last else len(self.train_rows) % self.batch_size or self.batch_size
 
     @property
-    def ranks(self) -> int:
-        """How many devices, each with a process, share every batch."""
+    def world_size(self) -> int:
+        """Number of devices that share every batch, each with a process."""
         return self.trainer.world_size if self.trainer is not None else 1
 
     @property
     def rank(self) -> int:
-        """Which of them this process has."""
+        """Rank of this process among them, from 0."""
         return self.trainer.global_rank if self.trainer is not None else 0
 
     @property
@@ -164,13 +169,13 @@ class InMemoryDataModule(LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
 
-def steps_of(module: object) -> int:
-    """How many minibatches a module wants in one `training_step`; 1 when it does not say."""
+def steps_per_execution(module: object) -> int:
+    """Returns the number of minibatches that a module takes in one `training_step`; 1 when it has no such number."""
     return int(getattr(module, "steps_per_execution", 1))
 
 
 def check_validation(validation: int | float) -> None:
-    """Refuses a size of the validation split that is neither a number nor a fraction.
+    """Refuses a size of the validation split that is neither a number of samples nor a fraction.
 
     Raises:
         ConfigError: It is not positive, or a float of 1 or more.
@@ -182,10 +187,15 @@ def check_validation(validation: int | float) -> None:
 
 
 def split(samples: int, validation: int | float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows of the training split and of the validation split, (n,) int64 each.
+    """Returns the rows of the training split and of the validation split, (n,) int64 each.
+
+    Args:
+        samples: Number of samples.
+        validation: Size of the validation split: a number, taken from the front, or a fraction, drawn.
+        seed: Seed of a drawn split.
 
     Raises:
-        ConfigError: Nothing would be left to train on.
+        ConfigError: One of the splits would be empty.
     """
     held_out = int(validation) if validation >= 1 else round(samples * validation)
     if not 0 < held_out < samples:

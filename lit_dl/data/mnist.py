@@ -1,4 +1,4 @@
-"""MNIST, and sets of images like it, as a LightningDataModule: read once a process, kept in memory."""
+"""`MNISTDataModule`: MNIST and data sets in its format, in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from lit_dl.data.batches import Batch, Batches, Scale
 from lit_dl.data.datasets import DATASETS, DatasetName, fetch_dataset, read_dataset
-from lit_dl.data.idx import Digits
+from lit_dl.data.idx import LabeledImages
 from lit_dl.data.in_memory import InMemoryDataModule, check_validation, split
 from lit_dl.errors import ConfigError, unknown_name
 
@@ -68,14 +68,17 @@ class MNISTDataModule(InMemoryDataModule):
             names = ", ".join(name for name, known in DATASETS.items() if known.has_digits)
             raise ConfigError("target", f"must be class where dataset is {dataset}; even needs digits ({names})")
         self.data_dir = Path(data_dir).expanduser() if data_dir is not None else None
-        self.dataset, self.validation, self.scaling, self.target = dataset, validation, scaling, target
+        self.dataset = dataset
+        self.validation = validation
+        self.scaling = scaling
+        self.target = target
         self.test_sets = ["test", "test_unscaled"] if test_unscaled else ["test"]
 
     def prepare_data(self) -> None:
-        """Downloads the files of a set that torchvision knows, unless they are there.
+        """Downloads the files of a data set that torchvision knows, unless they exist.
 
         Raises:
-            DataError: They are not, and cannot be downloaded.
+            DataError: They do not exist and cannot be downloaded.
         """
         fetch_dataset(self.dataset, self.data_dir)
 
@@ -83,7 +86,7 @@ class MNISTDataModule(InMemoryDataModule):
         """Reads the files, unless this process already has, and splits the training images.
 
         Raises:
-            ConfigError: A split or a batch larger than what there is.
+            ConfigError: A split or a batch that is too large.
             DataError: A file that cannot be used.
         """
         samples = len(read_dataset(self.dataset, self.data_dir, "train").labels)
@@ -96,7 +99,7 @@ class MNISTDataModule(InMemoryDataModule):
             self.scale = Scale(255.0 if self.scaling == "unit" else 1.0)
 
     def samples(self, part: str, device: torch.device) -> Batch:
-        """Images (n, 1, height, width) uint8 and labels (n,) int64 of `train` or `test`."""
+        """Returns images (n, 1, height, width) uint8 and labels (n,) int64 of `train` or `test`."""
         images, labels = _on_device(self.dataset, self.data_dir, part, device)
         return images, (labels % 2 == 0).long() if self.target == "even" else labels
 
@@ -109,25 +112,25 @@ class MNISTDataModule(InMemoryDataModule):
         return len(known) if known else int(self.samples("train", torch.device("cpu"))[1].max()) + 1
 
     def test_dataloader(self) -> Batches | list[Batches]:
-        """Test batches, in file order; with `test_unscaled` a list of the scaled and the unscaled."""
+        """Returns the test batches, in file order; with `test_unscaled` a list of the scaled and the unscaled."""
         scaled = self._test_batches(self.scale)
         return [scaled, self._test_batches(Scale())] if len(self.test_sets) > 1 else scaled
 
 
 @lru_cache(maxsize=4)
-def _on_device(dataset: DatasetName, data_dir: Path | None, part: str, device: torch.device) -> Digits:
-    digits = read_dataset(dataset, data_dir, part)
-    return Digits(digits.images.to(device), digits.labels.to(device))
+def _on_device(dataset: DatasetName, data_dir: Path | None, part: str, device: torch.device) -> LabeledImages:
+    read = read_dataset(dataset, data_dir, part)
+    return LabeledImages(read.images.to(device), read.labels.to(device))
 
 
 @lru_cache(maxsize=8)
 def _training_moments(
     dataset: DatasetName, data_dir: Path | None, validation: int | float, seed: int
 ) -> tuple[float, float]:
-    """Mean and population standard deviation of the training split's pixels, on the [0, 1] scale."""
-    digits = read_dataset(dataset, data_dir, "train")
-    rows, _ = split(len(digits.labels), validation, seed)
-    counts = torch.bincount(digits.images[rows].flatten(), minlength=256).double()
+    """Returns mean and population standard deviation of the pixels of the training split, on the [0, 1] scale."""
+    read = read_dataset(dataset, data_dir, "train")
+    rows, _ = split(len(read.labels), validation, seed)
+    counts = torch.bincount(read.images[rows].flatten(), minlength=256).double()
     values = torch.arange(256, dtype=torch.float64) / 255.0
     mean = float((counts * values).sum() / counts.sum())
     return mean, sqrt(float((counts * (values - mean).square()).sum() / counts.sum()))

@@ -1,4 +1,4 @@
-"""Problems that fit on a screen: logic gates and linear regression. After a fit they show what was learned."""
+"""Toy problems: logic gates and linear regression. After a fit they print what the module learned."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROWS = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
 class LogicGateDataModule(InMemoryDataModule):
     """The truth table of a gate: inputs (batch, 2) float32 of 0 and 1, labels (batch,) int64. All splits are its rows.
 
-    After a fit its table is printed, with what the module makes of each row.
+    After a fit, the table is printed with the prediction of the module for each row.
 
     Args:
         gate: and, or, nand, nor: one straight line divides their rows; xor, xnor: none does.
@@ -50,7 +50,7 @@ class LogicGateDataModule(InMemoryDataModule):
         self.train_rows = self.validation_rows = torch.arange(4)
 
     def samples(self, part: str, device: torch.device) -> Batch:  # noqa: ARG002 - all parts are the same
-        """The four rows (4, 2) float32 and their labels (4,) int64."""
+        """Returns the four rows (4, 2) float32 and their labels (4,) int64."""
         return torch.tensor(_ROWS, device=device), torch.tensor(GATES[self.gate], device=device)
 
     @property
@@ -59,21 +59,21 @@ class LogicGateDataModule(InMemoryDataModule):
         return 2
 
     def describe(self, module: LightningModule) -> str:
-        """The truth table with the module's class and output for each row, and whether all are right."""
+        """Returns the truth table with predicted class and output for each row, and whether all are right."""
         outputs = evaluate(module, torch.tensor(_ROWS))
-        decided = _classes(module, outputs).tolist()
+        predicted = _predicted_classes(module, outputs).tolist()
         name, labels = self.gate.upper(), GATES[self.gate]
         lines = [f"x1 x2 {name:>5} class  output"]
-        for (x1, x2), label, own, output in zip(_ROWS, labels, decided, outputs.tolist(), strict=True):
+        for (x1, x2), label, own, output in zip(_ROWS, labels, predicted, outputs.tolist(), strict=True):
             numbers = " ".join(f"{number:8.4f}" for number in output)
             lines.append(f"{x1:2.0f} {x2:2.0f} {label:5d} {own:5d} {numbers} {'right' if own == label else 'wrong'}")
-        return "\n".join([*lines, f"{name} is {'solved' if decided == labels else 'not solved'}"])
+        return "\n".join([*lines, f"{name} is {'solved' if predicted == labels else 'not solved'}"])
 
 
 class LinearRegressionDataModule(InMemoryDataModule):
     """A plane with noise: standard normal inputs x (batch, inputs) float32, targets x.w + b + noise (batch, 1) float32.
 
-    The weights w and the bias b are drawn from the standard normal distribution. After a fit they are printed beside
+    The weights w and the bias b are drawn from the standard normal distribution. After a fit, they are printed beside
     the learned ones.
 
     Args:
@@ -104,7 +104,9 @@ class LinearRegressionDataModule(InMemoryDataModule):
         if not 0 <= noise < inf:
             raise ConfigError("noise", f"must be a number, 0 or more; got {noise!r}")
         check_validation(validation)
-        self.inputs, self.noise, self.validation = inputs, noise, validation
+        self.inputs = inputs
+        self.noise = noise
+        self.validation = validation
         self.weights = torch.randn(inputs, generator=generator(self.seed, "weights"))
         self.bias = torch.randn(1, generator=generator(self.seed, "bias"))
         self._parts = {part: self._draw(part, samples) for part in ("train", "test")}
@@ -119,22 +121,21 @@ class LinearRegressionDataModule(InMemoryDataModule):
         """Splits the samples.
 
         Raises:
-            ConfigError: A split or a batch larger than what there is.
+            ConfigError: A split or a batch that is too large.
         """
         self.train_rows, self.validation_rows = split(len(self._parts["train"][0]), self.validation, self.seed)
         super().setup(stage)
 
     def samples(self, part: str, device: torch.device) -> Batch:
-        """Inputs (n, inputs) float32 and targets (n, 1) float32 of `train` or `test`."""
+        """Returns inputs (n, inputs) float32 and targets (n, 1) float32 of `train` or `test`."""
         inputs, targets = self._parts[part]
         return inputs.to(device), targets.to(device)
 
     def describe(self, module: LightningModule) -> str:
-        """True and learned weights and bias, and how far the module is from a linear function.
+        """Returns true and learned weights and bias, and the distance of the module from a linear function.
 
-        What was learned is read off the module's outputs at the origin and at the unit vectors, so that the module may
-        be any function; the largest distance on the test set from the plane through those points says how far it is
-        from a linear one.
+        The module may be any function. Its outputs at the origin and at the unit vectors define a plane, which gives
+        the learned weights and bias. The distance is the largest one from this plane on the test set.
         """
         outputs = evaluate(module, torch.cat([torch.zeros(1, self.inputs), torch.eye(self.inputs)]))[:, :1]
         bias, weights = outputs[0], (outputs[1:] - outputs[0])[:, 0]
@@ -143,13 +144,13 @@ class LinearRegressionDataModule(InMemoryDataModule):
             lines.append(f"{f'weight {number + 1}':8} {self.weights[number]:10.4f} {weights[number]:10.4f}")
         lines.append(f"{'bias':8} {float(self.bias):10.4f} {float(bias):10.4f}")
         test = self._parts["test"][0]
-        deviation = (evaluate(module, test)[:, :1] - (test @ weights[:, None] + bias)).abs().max()
-        return "\n".join([*lines, f"largest distance from a linear function on the test set: {deviation:.4f}"])
+        distance = (evaluate(module, test)[:, :1] - (test @ weights[:, None] + bias)).abs().max()
+        return "\n".join([*lines, f"largest distance from a linear function on the test set: {distance:.4f}"])
 
 
 @torch.no_grad()
 def evaluate(module: LightningModule, inputs: Tensor) -> Tensor:
-    """What a module in evaluation mode makes of inputs (n, ...): (n, outputs) float32 on the CPU."""
+    """Returns the outputs of a module in evaluation mode for inputs (n, ...): (n, outputs) float32 on the CPU."""
     was_training = module.training
     module.eval()
     outputs: Tensor = module(inputs.to(module.device))
@@ -157,10 +158,14 @@ def evaluate(module: LightningModule, inputs: Tensor) -> Tensor:
     return outputs.reshape(len(inputs), -1).float().cpu()
 
 
-def _classes(module: LightningModule, outputs: Tensor) -> Tensor:
-    """Classes (n,) int64. A module without `classes` means class 1 by a positive output, or the largest of several."""
-    decide = getattr(module, "classes", None)  # `Classifier.classes`; this room knows no module class
-    if callable(decide):
-        classes: Tensor = decide(outputs)
-        return classes
+def _predicted_classes(module: LightningModule, outputs: Tensor) -> Tensor:
+    """Returns the classes (n,) int64 of outputs.
+
+    Calls the method `classes` of the module, as `Classifier` has it. Without one, a single output means class 1 when it
+    is positive, and the largest of several outputs gives the class.
+    """
+    classes = getattr(module, "classes", None)
+    if callable(classes):
+        predicted: Tensor = classes(outputs)
+        return predicted
     return (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(1)

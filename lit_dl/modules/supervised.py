@@ -180,20 +180,20 @@ class SupervisedModule(OptimizationModule):
                 "model.network.input_shape", f"must be {data.shape}, as the data's samples are; got {expected}"
             )
         self._check_targets(data)
-        if self.needs_two_samples and data.smallest_batch < 2 * data.ranks:
-            least = 2 * data.ranks
+        if self.needs_two_samples and data.smallest_batch < 2 * data.world_size:
+            least = 2 * data.world_size
             fix = f"choose {least} or more" if data.batch_size < least else "choose another, or set data.drop_last"
-            where = f" on one of {data.ranks} devices" if data.ranks > 1 else ""
+            where = f" on one of {data.world_size} devices" if data.world_size > 1 else ""
             raise ConfigError(
                 "data.batch_size",
                 f"must leave no batch of one sample{where}, which batch norm cannot normalize, of "
                 f"{len(data.train_rows):,}; got {data.batch_size}; {fix}",
             )
-        if self.loss_name == "rmse" and data.ranks > 1:
+        if self.loss_name == "rmse" and data.world_size > 1:
             raise ConfigError(
                 "model.loss",
-                f"must not be rmse on {data.ranks} devices, whose roots do not add up to that of a batch; take mse, "
-                "which is least where rmse is",
+                f"must not be rmse on {data.world_size} devices, whose roots do not add up to that of a batch; "
+                "take mse, which is least where rmse is",
             )
 
     @property

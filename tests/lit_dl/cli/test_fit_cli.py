@@ -167,12 +167,12 @@ def test_fit_goes_on_from_a_checkpoint(config_file: Path, tmp_path: Path) -> Non
 def test_validate_test_and_predict_from_a_checkpoint_of_fit(
     config_file: Path, tmp_path: Path, digits_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lit_dl.data.idx import read_digits
+    from lit_dl.data.idx import read_idx_pair
 
     command(["fit", "-c", str(config_file), "--run_dir", str(tmp_path / "out")])
     best = tmp_path / "out" / "checkpoints" / "best.ckpt"
     module = Classifier.load_from_checkpoint(best, weights_only=True).eval()
-    images, labels = read_digits(digits_dir, "t10k", False)
+    images, labels = read_idx_pair(digits_dir, "t10k", False)
     with torch.no_grad():
         probability, label = module(images.float() / 255).softmax(1).max(1)
     capsys.readouterr()
@@ -204,14 +204,14 @@ model:
 def test_a_checkpoint_brings_every_group_of_its_model(
     config_file: Path, tmp_path: Path, digits_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lit_dl.data.idx import read_digits
+    from lit_dl.data.idx import read_idx_pair
 
     over = tmp_path / "over.yaml"
     over.write_text(EVERY_GROUP)
     command(["fit", "-c", str(config_file), "-c", str(over), "--run_dir", str(tmp_path / "out")])
     best = tmp_path / "out" / "checkpoints" / "best.ckpt"
     module = Classifier.load_from_checkpoint(best, weights_only=True).eval()
-    images, labels = read_digits(digits_dir, "t10k", False)
+    images, labels = read_idx_pair(digits_dir, "t10k", False)
     with torch.no_grad():
         expected = float((module(images.float() / 255).argmax(1) == labels).double().mean())
     capsys.readouterr()

@@ -70,7 +70,7 @@ def test_the_shares_of_all_ranks_are_the_batches_of_one(
     ranks: int, batch_size: int, steps: int, drop_last: bool
 ) -> None:
     options: dict[str, object] = {"batch_size": batch_size, "steps": steps, "drop_last": drop_last}
-    whole, several = batches(**options), [batches(**options, rank=rank, ranks=ranks) for rank in range(ranks)]
+    whole, several = batches(**options), [batches(**options, rank=rank, world_size=ranks) for rank in range(ranks)]
     assert [len(shares) for shares in several] == [len(whole)] * ranks
     assert [len(list(shares)) for shares in several] == [len(whole)] * ranks
     for number, (batch, *shares) in enumerate(zip(flat(whole), *map(flat, several), strict=True)):
@@ -103,7 +103,7 @@ def test_the_order_is_asked_for_when_an_epoch_begins() -> None:
 
 @pytest.mark.parametrize("scale", [Scale(), Scale(255.0), Scale(255.0, 0.1307, 0.3081), Scale(1.0, 3.0, 1.0)], ids=repr)
 def test_scale_follows_its_formula(scale: Scale) -> None:
-    expected = (IMAGES.numpy().astype(np.float64) / scale.divisor - scale.mean) / scale.deviation
+    expected = (IMAGES.numpy().astype(np.float64) / scale.divisor - scale.mean) / scale.std
     scaled = scale(IMAGES)
     assert (scaled.dtype, scaled.shape) == (torch.float32, IMAGES.shape)
     np.testing.assert_allclose(scaled.numpy(), expected, rtol=1e-5, atol=1e-6)

@@ -35,7 +35,7 @@ def parts(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     made = {}
     for part, seed in (("train", 1), ("test", 2)):
         images, labels = blobs(12, seed, side=28)
-        made[dataset.part(part)] = images, labels + first
+        made[dataset.file_prefix(part)] = images, labels + first
     return made
 
 
@@ -65,7 +65,7 @@ def test_files_and_classes_are_torchvisions(name: DatasetName, tmp_path: Path) -
     assert dataset.labels is not None
     if dataset.split is None:
         assert [url.removesuffix(".gz") for url, _ in source.resources] == [
-            f"{dataset.part(part)}-{kind}"
+            f"{dataset.file_prefix(part)}-{kind}"
             for part in ("train", "test")
             for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
         ]
@@ -88,7 +88,7 @@ def test_files_in_torchvisions_layout_need_no_network(
     data.setup("fit")
     assert data.classes == len(dataset.labels or ())
     for part in ("train", "test"):
-        images, labels = parts(name)[dataset.part(part)]
+        images, labels = parts(name)[dataset.file_prefix(part)]
         digits = read_dataset(name, tmp_path, part)
         upright = images.transpose(0, 2, 1) if name.startswith("emnist") else images
         assert np.array_equal(digits.images[:, 0].numpy(), upright)
@@ -117,7 +117,7 @@ def test_letters_are_put_upright(tmp_path: Path, write: Write) -> None:
 def test_a_label_that_the_set_does_not_have(
     name: DatasetName, label: int, known: str, tmp_path: Path, write: Write
 ) -> None:
-    part = DATASETS[name].part("train")
+    part = DATASETS[name].file_prefix("train")
     write(tmp_path, part, np.zeros((2, 2, 2)), np.array([3, label]))
     with pytest.raises(DataError) as caught:
         read_dataset(name, tmp_path, "train")
@@ -226,7 +226,7 @@ def test_no_files_and_no_network(name: DatasetName, tmp_path: Path, monkeypatch:
     with pytest.raises(DataError) as caught:
         fetch_dataset(name, tmp_path)
     dataset = DATASETS[name]
-    missing = tmp_path / dataset.folder / "raw" / f"{dataset.part('train')}-images-idx3-ubyte"
+    missing = tmp_path / dataset.folder / "raw" / f"{dataset.file_prefix('train')}-images-idx3-ubyte"
     message = str(caught.value)
     assert message.startswith(f"{missing}: no such file, and torchvision could not download it from {NOWHERE}")
     assert message.endswith(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lit_dl.data.batches import Minibatches
 from lit_dl.data.datasets import DatasetName
-from lit_dl.data.idx import read_digits
+from lit_dl.data.idx import read_idx_pair
 from lit_dl.data.mnist import MNISTDataModule
 from lit_dl.errors import ConfigError
 
@@ -39,7 +39,7 @@ def served(batches: Any) -> tuple[Tensor, Tensor]:
 
 
 def file_contents(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = read_digits(folder, part, False)
+    images, labels = read_idx_pair(folder, part, False)
     return images.numpy().astype(np.float64), labels.numpy()
 
 
@@ -142,12 +142,12 @@ def test_standardized_mnist() -> None:
     """The well-known 0.1307 and 0.3081 are of all 60,000; these are of the 55,000 that are trained on."""
     data = MNISTDataModule(scaling="standardize")
     data.setup("fit")
-    pixels = read_digits(None, "train", True).images[5000:].numpy()
+    pixels = read_idx_pair(None, "train", True).images[5000:].numpy()
     shares = np.bincount(pixels.ravel(), minlength=256) / pixels.size
     mean = (shares * np.arange(256)).sum() / 255
     deviation = np.sqrt((shares * (np.arange(256) / 255 - mean) ** 2).sum())
     assert data.scale.mean == pytest.approx(mean, rel=1e-12)
-    assert data.scale.deviation == pytest.approx(deviation, rel=1e-12)
+    assert data.scale.std == pytest.approx(deviation, rel=1e-12)
     assert (len(data.train_rows), len(data.validation_rows)) == (55_000, 5_000)
 
 

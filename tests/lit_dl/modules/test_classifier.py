@@ -17,7 +17,7 @@ from torchmetrics.aggregation import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.data.idx import read_digits
+from lit_dl.data.idx import read_idx_pair
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier
 from lit_dl.randomness import generator, seed_epoch
@@ -103,7 +103,7 @@ class ByHand:
     def __init__(self, network: nn.Module, name: str, extra: Config, folder: Path) -> None:
         self.network, self.extra = network, extra
         self.optimizer = BY_HAND[name](network.parameters())
-        images, labels = read_digits(folder, "train", False)
+        images, labels = read_idx_pair(folder, "train", False)
         self.validation = images[:23].float() / 255, labels[:23]
         self.images, self.labels = images[23:].float() / 255, labels[23:]
         self.kernels = [weight for weight in network.parameters() if weight.ndim > 1]
@@ -278,7 +278,7 @@ def test_loss_accuracy_and_predictions_of_every_kind_of_output(
     run.check()
     run.open()
     run.fit()
-    images, labels = read_digits(digits_dir, "train", False)
+    images, labels = read_idx_pair(digits_dir, "train", False)
     inputs, labels = images[:23].float() / 255, labels[:23].numpy()
     module = run.module.eval()
     with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lit_dl import NetworkConfig, OptimizerConfig, RegularizationConfig, ScheduleConfig
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.data.idx import read_digits
+from lit_dl.data.idx import read_idx_pair
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier
 from lit_dl.modules.epoch_metrics import EpochMetrics
@@ -248,7 +248,7 @@ def test_the_optimizer_has_the_groups_of_the_network_and_what_a_subclass_adds() 
 def test_a_second_test_set_has_figures_of_its_own_name(config: MakeConfig, train: Train, digits_dir: Path) -> None:
     run, _ = train(config(data__test_unscaled=True, model__network__activation="elu", trainer__max_epochs=4))
     measured = run.test()
-    images, labels = read_digits(digits_dir, "t10k", False)
+    images, labels = read_idx_pair(digits_dir, "t10k", False)
     module = run.module.eval()
     expected = {}
     for name, inputs in (("test", images.float() / 255), ("test_unscaled", images.float())):

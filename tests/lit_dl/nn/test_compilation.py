@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch._inductor import config as inductor_config
+from torch._inductor.utils import fresh_cache
 
+from lit_dl.cli.command import command
 from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.keys import dump_yaml
 from lit_dl.nn import compilation
@@ -65,18 +65,25 @@ def test_a_compiled_network_learns_the_same(settings: Config, caplog: pytest.Log
         torch.testing.assert_close(value, theirs[name], rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def test_without_a_compiler_lit_dl_says_so_once_and_trains_all_the_same(settings: Config, tmp_path: Path) -> None:
-    """As a user runs it, with a cache that knows of no compilation before."""
+@pytest.fixture
+def no_compiler(tmp_path: Path) -> Iterator[None]:
+    """A compiler that does not exist, and a cache without any compilation."""
+    compilation._compiler_failure.cache_clear()
+    with inductor_config.patch({"cpp.cxx": ("/nonexistent",)}), fresh_cache():
+        torch._dynamo.reset()
+        yield
+    torch._dynamo.reset()
+    compilation._compiler_failure.cache_clear()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_lit_dl_says_so_once_and_trains_all_the_same(
+    settings: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "run.yaml"
-    settings = {**settings, "threads": 1}  # as many here and there: sums over more differ in the last digit
     path.write_text(dump_yaml(settings))
-    argv = [sys.executable, "-m", "lit_dl", "fit", "-c", str(path), "--model.compile=true", "--run_dir"]
-    environment = {**os.environ, "CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [*argv, str(tmp_path / "out")], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0
-    (line,) = [line for line in done.stderr.splitlines() if "model.compile" in line]
+    command(["fit", "-c", str(path), "--model.compile=true", "--run_dir", str(tmp_path / "out")])
+    (line,) = [text for record in caplog.records if "model.compile" in (text := record.getMessage())]
     assert line.startswith("model.compile: no working compiler here, so nothing is compiled (")
     assert "/nonexistent" in line
     with (tmp_path / "out" / "metrics.csv").open(newline="") as file:

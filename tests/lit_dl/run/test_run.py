@@ -351,10 +351,10 @@ def test_a_callback_with_an_enum_for_a_default_is_saved_with_the_config(
 
 
 def test_test_measures_the_weights_as_they_are(config: MakeConfig, train: Train, digits_dir: Path) -> None:
-    from lit_dl.data.idx import read_digits
+    from lit_dl.data.idx import read_idx_pair
 
     run, _ = train(config(trainer__max_epochs=4))
-    images, labels = read_digits(digits_dir, "t10k", False)
+    images, labels = read_idx_pair(digits_dir, "t10k", False)
     with torch.no_grad():
         logits = run.module.eval()(images.float() / 255).double()
     shares = logits.exp() / logits.exp().sum(1, keepdim=True)
