@@ -1,8 +1,9 @@
-"""What the diagnostics by layer cost: training epochs with them against the same epochs without.
+"""Measures the cost of the diagnostics by layer: epochs with them against the same epochs without.
 
-One thread, batch 50, full MNIST, validation, checkpoints and W&B offline. Two measures: whole runs with and without in
-turn, and, as the machine drifts by more than is measured, the share of a run's CPU time that goes by inside the
-callback and its hooks. The first epoch takes more samples than later ones, so that it stands alone as well.
+One thread, batch size 50, full MNIST, validation, checkpoints and W&B offline. There are two measures, because the
+speed of the machine drifts by more than the cost: whole runs with and without diagnostics in turn, and the share of the
+CPU time of a run that is spent inside the callback and its hooks. The first epoch takes more samples than later ones,
+so it is also measured alone.
 
     python benchmarks/diagnostics.py [--pairs 5]
 """
@@ -44,7 +45,7 @@ TIMED: dict[type, tuple[str, ...]] = {
 
 
 def train(network: dict[str, Any], epochs: int, diagnostics: bool) -> None:
-    """A run as a sweep's worker makes it."""
+    """Trains as a worker of a sweep does."""
     config = {
         "model": {"network": network},
         "data": {"batch_size": 50},
@@ -60,7 +61,7 @@ def train(network: dict[str, Any], epochs: int, diagnostics: bool) -> None:
 
 
 def inside(network: dict[str, Any], epochs: int) -> float:
-    """The share of a run's CPU time inside the diagnostics."""
+    """Returns the share of the CPU time of a run that is spent inside the diagnostics."""
     spent = 0.0
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,9 +1,9 @@
-"""One epoch through the whole stack against a hand-written loop over the same tensors, and against what is usual.
+"""Measures the CPU time of epochs with this project, with a hand-written loop, and in the usual way.
 
-The network is 784-300-100-10, the batch 50, one thread. The stack has metrics, checkpoints of the best and the last
-epoch, early stopping and W&B offline; the loop has what a careful person writes: forward, backward, step, running loss
-and accuracy, validation. "Usual" is torchvision's MNIST through transforms and a DataLoader, with torchmetrics and
-`self.log` at every step.
+The network is 784-300-100-10, the batch size 50, on one thread. A run of this project has metrics, checkpoints of the
+best and the last epoch, early stopping and W&B offline. The loop has what a careful person writes: forward, backward,
+step, running loss and accuracy, validation. The usual way is torchvision's MNIST through transforms and a DataLoader,
+with torchmetrics and `self.log` at every step.
 
     python benchmarks/epoch.py [--pairs 5] [--optimizer sgd] [--usual]
 """
@@ -32,8 +32,8 @@ EPOCHS = 2
 WIDTH = [300, 100]
 
 
-def stack(optimizer: str, steps_per_execution: int) -> None:
-    """EPOCHS epochs as a sweep's worker runs them."""
+def project_run(optimizer: str, steps_per_execution: int) -> None:
+    """Trains EPOCHS epochs as a worker of a sweep does."""
     config = {
         "model": {
             "network": {"width": WIDTH},
@@ -52,7 +52,7 @@ def stack(optimizer: str, steps_per_execution: int) -> None:
 
 
 def loop(optimizer: str) -> None:
-    """The same epochs by hand."""
+    """Trains the same epochs by a hand-written loop."""
     network = Classifier(network={"width": WIDTH}).network
     step = build_optimizer(OptimizerConfig(name=optimizer), [{"params": list(network.parameters())}])
     images, labels = _train_tensors()
@@ -84,7 +84,7 @@ def _train_tensors(cache: list[tuple[Tensor, Tensor]] = []) -> tuple[Tensor, Ten
 
 
 def usual(optimizer: str) -> None:
-    """The same epochs as tutorials write them."""
+    """Trains the same epochs as tutorials write them."""
     from lightning.pytorch import LightningModule, Trainer
     from torch import nn
     from torch.utils.data import DataLoader, Subset
@@ -145,10 +145,10 @@ def main() -> None:
     print(circumstances())
     print(f"CPU seconds of {EPOCHS} epochs, {args.optimizer}: median (least to greatest) of {args.pairs} pairs")
     for steps in (10, 1):
-        ours, by_hand = paired(lambda s=steps: stack(args.optimizer, s), lambda: loop(args.optimizer), args.pairs)
+        ours, by_hand = paired(lambda s=steps: project_run(args.optimizer, s), lambda: loop(args.optimizer), args.pairs)
         print(f"steps_per_execution {steps:2d}: {spread(ours)}, loop {spread(by_hand)}, ratio {ratio(ours, by_hand)}")
     if args.usual:
-        theirs, ours = paired(lambda: usual(args.optimizer), lambda: stack(args.optimizer, 10), 2)
+        theirs, ours = paired(lambda: usual(args.optimizer), lambda: project_run(args.optimizer, 10), 2)
         print(f"usual: {spread(theirs)}, ours {spread(ours)}, ratio {ratio(theirs, ours)}")
 
 

@@ -1,4 +1,4 @@
-"""Paired timings: two things in turn, the ratio pair by pair, because the machine's speed drifts."""
+"""Paired timings: two functions in turn and the ratio of each pair, because the speed of the machine drifts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def paired(first: Callable[[], object], second: Callable[[], object], pairs: int) -> tuple[list[float], list[float]]:
-    """CPU seconds of each, after one call that does not count."""
+    """Returns the CPU seconds of each call of both functions, after one warm-up call."""
     first()
     second()
     timed = [(_cpu_s(first), _cpu_s(second)) for _ in range(pairs)]
@@ -25,24 +25,24 @@ def _cpu_s(function: Callable[[], object]) -> float:
 
 
 def wall_s(function: Callable[[], object]) -> float:
-    """Elapsed seconds of one call."""
+    """Returns the elapsed seconds of one call."""
     started = perf_counter()
     function()
     return perf_counter() - started
 
 
 def spread(values: list[float]) -> str:
-    """Median, and the least and greatest."""
+    """Formats median, minimum and maximum."""
     return f"{median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def ratio(first: list[float], second: list[float]) -> str:
-    """The ratio of each pair: median, least, greatest."""
+    """Formats the ratios of the pairs: median, minimum, maximum."""
     return spread([a / b for a, b in zip(first, second, strict=True)])
 
 
 def circumstances() -> str:
-    """Where and with what this was measured."""
+    """Returns the versions and the device of a measurement."""
     import lightning
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""The quickstart as a user runs it: wall time, share of training, memory of a worker, start-up times.
+"""Measures the quickstart as a user runs it: wall time, share of training, memory of a worker, start-up times.
 
 python benchmarks/quickstart.py
 """
@@ -23,13 +23,13 @@ SPEC = Path(__file__).parent.parent / "configs" / "sweeps" / "quickstart.yaml"
 
 
 def sweeps(*words: str) -> str:
-    """Runs a command of ours and gives what it printed."""
+    """Runs a `sweeps` command and returns its output."""
     done = subprocess.run([sys.executable, "-m", "sweeps", *words], capture_output=True, text=True, check=True)
     return done.stdout
 
 
 def watch_memory(peak: list[int], stop: threading.Event) -> None:
-    """Keeps the greatest resident size of any worker."""
+    """Stores the largest resident size of any worker."""
     me = psutil.Process()
     while not stop.wait(0.5):
         for child in me.children(recursive=True):
@@ -41,7 +41,8 @@ def watch_memory(peak: list[int], stop: threading.Event) -> None:
 
 
 def busy_share(rows: list[dict[str, object]], workers: int, begun: float) -> tuple[float, float]:
-    """Share of the workers' time in trials, from the first claim until no trial was left to claim."""
+    """Returns the share of the workers' time that is training, validation and data, and the seconds until the first
+    claim. The time runs from the first claim until no trial was left to claim."""
     from datetime import datetime
 
     spans = [tuple(datetime.fromisoformat(str(row[k])).timestamp() for k in ("started", "finished")) for row in rows]

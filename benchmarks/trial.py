@@ -1,6 +1,6 @@
-"""What a trial costs beyond its training, in a running worker: claim, config, data, Trainer, W&B, checkpoint, finish.
+"""Measures the overhead of a trial in a running worker: claim, config, data, Trainer, W&B, checkpoint, finish.
 
-Each trial is one epoch of one batch, so that nearly all of it is that cost; the first trial of the worker, which loads
+Each trial trains one epoch of one batch, so nearly all its time is overhead. The first trial of the worker, which loads
 wandb and the data, is left out.
 
     python benchmarks/trial.py [--trials 30]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from lit_dl.errors import ConfigError
@@ -171,6 +172,12 @@ def schedule_options(config: ScheduleConfig) -> dict[str, float]:
     return resolve_options(SCHEDULES, "name", config.name, given_options(SCHEDULES, config))
 
 
+@lru_cache(maxsize=16)
+def _options(config: ScheduleConfig) -> Mapping[str, float]:
+    """Returns `schedule_options`, resolved once a config: `multiplier` runs at every step."""
+    return schedule_options(config)
+
+
 def multiplier(config: ScheduleConfig, elapsed: float, epochs: float) -> float:
     """Returns the factor on the learning rate, except that of plateau.
 
@@ -182,7 +189,7 @@ def multiplier(config: ScheduleConfig, elapsed: float, epochs: float) -> float:
     warmup = config.warmup_epochs
     if elapsed < warmup:
         return elapsed / warmup
-    return SCHEDULES[config.name].multiplier(schedule_options(config), elapsed - warmup, epochs - warmup)
+    return SCHEDULES[config.name].multiplier(_options(config), elapsed - warmup, epochs - warmup)
 
 
 class Plateau:
