@@ -274,6 +274,11 @@ def test_a_suspended_worker_that_comes_back_finds_its_attempt_stale_and_goes_on_
     assert then == left
 
 
+def worker_output(run_dir: Path) -> str:
+    """What the worker printed, in trials and between them."""
+    return "".join(path.read_text() for path in [*run_dir.glob("worker-0.log"), *run_dir.glob("trials/*/log.txt")])
+
+
 def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
     server = Server()
     try:
@@ -284,7 +289,7 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
             process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out)
         wait_for(lambda: (tmp_path / "run" / "trials" / "00002").exists() or process.poll() is not None)
         server.kill()
-        time.sleep(3)
+        wait_for(lambda: "waiting for it" in worker_output(tmp_path / "run") or process.poll() is not None)
         server.start()
         assert process.wait(120) == 0, (tmp_path / "out").read_text()
     finally:
@@ -292,10 +297,10 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
     assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(6)
     ]
-    logs = [path.read_text() for path in [tmp_path / "run" / "worker-0.log", *tmp_path.glob("run/trials/*/log.txt")]]
-    assert "waiting for it" in "".join(logs)
-    assert "the study's storage is back" in "".join(logs)
-    assert all(PASSWORD not in text for text in [*logs, (tmp_path / "out").read_text()])
+    logs = worker_output(tmp_path / "run")
+    assert "waiting for it" in logs
+    assert "the study's storage is back" in logs
+    assert PASSWORD not in logs + (tmp_path / "out").read_text()
 
 
 def test_a_server_that_is_not_there_at_the_start_is_bad_input(tmp_path: Path) -> None:
