@@ -287,9 +287,8 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
         environment = {**os.environ, "SWEEPS_STORAGE": server.url}
         with (tmp_path / "out").open("w") as out:
             process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out)
-        wait_for(
-            lambda: (tmp_path / "run" / "trials" / "00002").exists() or process.poll() is not None, 180
-        )  # two starts of Python
+        third = tmp_path / "run" / "trials" / "00002"
+        wait_for(lambda: third.exists() or process.poll() is not None, 180)  # two starts of Python with torch
         server.kill()
         wait_for(lambda: "waiting for it" in worker_output(tmp_path / "run") or process.poll() is not None)
         server.start()
