@@ -64,6 +64,7 @@ class Claims(RuleBasedStateMachine):
             "sweeps.study.trial_queue.identity": lambda: self.actor.identity(),
             "sweeps.study.crashes.is_here": lambda owner: owner.get("machine") == self.actor.machine,
             "sweeps.study.crashes.is_alive": self.is_alive,
+            "sweeps.spec.spec.SweepSpec.dump": lambda _: "",  # a quarter of the time
         }
         for name, function in replaced.items():
             self.patches.enter_context(patch(name, function))

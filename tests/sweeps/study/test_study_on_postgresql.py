@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from postgresql import PASSWORD, Server
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from stand_in_workers import wait_for
+from strict_storage import Killed, kill_after, make_strict
+from studies import claimed
 from sweep_specs import resolved_spec, write_spec
 
 from lit_dl.errors import StorageError
@@ -145,8 +148,7 @@ def test_claims_and_results_are_as_in_the_journal(
     spec: Callable[..., SweepSpec], open_study: Callable[..., SharedStudy]
 ) -> None:
     study = open_study(spec())
-    first = study.claim(0)
-    assert first is not None
+    first = claimed(study)
     study.release(first)
     again = study.claim(1)
     assert again is not None
@@ -164,6 +166,34 @@ def test_claims_and_results_are_as_in_the_journal(
     assert complete(study, other, 0.2)
     assert [trial.value for trial in study.trials()] == [0.1, 0.2]
     assert study.is_finished()
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_a_claimer_that_is_killed_between_two_writes_leaves_a_trial_that_the_next_claim_takes(
+    spec: Callable[..., SweepSpec],
+    open_study: Callable[..., SharedStudy],
+    monkeypatch: pytest.MonkeyPatch,
+    writes: int,
+) -> None:
+    given = spec(n_trials=1)
+    study, other = open_study(given), open_study(given)
+    make_strict(study._handle.storage, monkeypatch)
+    late = claimed(study)
+    study.release(late)  # the previous owner, this process, is alive
+    with monkeypatch.context() as patch:
+        kill_after(writes, study._handle.storage, patch)
+        with suppress(Killed):  # after the fourth write, which is `owner`, nothing is left to write
+            study.claim(0)
+    assert not other.renew(late)
+    assert not complete(other, late, 0.5)
+    claim = other.claim(1)
+    if writes == 4:  # state, attempt, lease, owner
+        assert claim is None
+    else:
+        assert claim is not None
+        assert claim.attempt == (2 if writes < 2 else 3)
+        assert complete(other, claim, 0.5)
+        assert "deaths" not in other.trials()[0].user_attrs
 
 
 def test_a_claim_in_which_the_process_hung_until_it_lost_the_lock_is_made_again(
@@ -244,6 +274,11 @@ def test_a_suspended_worker_that_comes_back_finds_its_attempt_stale_and_goes_on_
     assert then == left
 
 
+def worker_output(run_dir: Path) -> str:
+    """What the worker printed, in trials and between them."""
+    return "".join(path.read_text() for path in [*run_dir.glob("worker-0.log"), *run_dir.glob("trials/*/log.txt")])
+
+
 def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
     server = Server()
     try:
@@ -252,9 +287,10 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
         environment = {**os.environ, "SWEEPS_STORAGE": server.url}
         with (tmp_path / "out").open("w") as out:
             process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out)
-        wait_for(lambda: (tmp_path / "run" / "trials" / "00002").exists() or process.poll() is not None)
+        third = tmp_path / "run" / "trials" / "00002"
+        wait_for(lambda: third.exists() or process.poll() is not None, 180)  # two starts of Python with torch
         server.kill()
-        time.sleep(5)
+        wait_for(lambda: "waiting for it" in worker_output(tmp_path / "run") or process.poll() is not None)
         server.start()
         assert process.wait(120) == 0, (tmp_path / "out").read_text()
     finally:
@@ -262,10 +298,10 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
     assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(6)
     ]
-    logs = [path.read_text() for path in [tmp_path / "run" / "worker-0.log", *tmp_path.glob("run/trials/*/log.txt")]]
-    assert "waiting for it" in "".join(logs)
-    assert "the study's storage is back" in "".join(logs)
-    assert all(PASSWORD not in text for text in [*logs, (tmp_path / "out").read_text()])
+    logs = worker_output(tmp_path / "run")
+    assert "waiting for it" in logs
+    assert "the study's storage is back" in logs
+    assert PASSWORD not in logs + (tmp_path / "out").read_text()
 
 
 def test_a_server_that_is_not_there_at_the_start_is_bad_input(tmp_path: Path) -> None:
