@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -62,6 +63,11 @@ class SupervisedModule(OptimizationModule):
     score: ClassVar[str]
     """Name of the metric beside the loss."""
 
+    # Hooks of `Run`; see `lit_dl.run.module_hooks`.
+    default_monitor = "val/loss"
+    diagnoses_layers = True
+    syncs_metrics = True
+
     def __init__(
         self,
         network: NetworkConfig = NetworkConfig(),  # noqa: B008 - frozen
@@ -87,7 +93,6 @@ class SupervisedModule(OptimizationModule):
         self.optimizer_config = config_group("optimizer", OptimizerConfig, optimizer, check_optimizer)
         self.is_keras = defaults == "keras"
         self.compiles = compile
-        self.fused = True
         self.seed = run_seed() if seed is None else seed
         self.loss_name = loss
         options = {"label_smoothing": label_smoothing, "delta": delta}
@@ -159,14 +164,23 @@ class SupervisedModule(OptimizationModule):
         """Returns the names of the metrics that are logged every epoch."""
         return tuple(f"{split}/{name}" for split in ("train", "val") for name in (cls.score, "loss"))
 
-    def check_training(self, max_epochs: int | None, max_steps: int) -> None:
-        """Refuses a schedule that does not fit the length of the training.
+    def logged_metrics(self) -> list[str] | None:
+        """Returns the metrics of every epoch; `None` for a user's subclass, which may log more."""
+        is_ours = type(self).__module__.startswith("lit_dl.")
+        return [*self.logged(), *["lr"] * self.is_scheduled] if is_ours else None
+
+    def check_run(self, data: LightningDataModule | None, trainer: Trainer) -> None:
+        """Checks the schedule's length, the arguments of the optimizer, and the data, which is set up.
 
         Raises:
-            ConfigError: See `schedules.check_length`.
+            ConfigError: The run cannot work.
         """
         with key_prefix("model.schedule"):
-            check_length(self.schedule_config, max_epochs, max_steps)
+            check_length(self.schedule_config, trainer.max_epochs, trainer.max_steps)
+        with key_prefix("model.optimizer"):
+            self.configure_optimizers()
+        if isinstance(data, InMemoryDataModule):
+            self.check_data(data)
 
     def check_data(self, data: InMemoryDataModule) -> None:
         """Refuses data, already set up, that does not fit the network.

@@ -13,12 +13,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
-from lit_dl.callbacks.epoch_table import best_row, csv_text
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.callbacks.run_timing import RunTiming
+from lit_dl.files import csv_text
 from lit_dl.modules.regressor import Regressor
 from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.randomness import seed_epoch
+from lit_dl.run.epoch_rows import best_row
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -31,7 +32,7 @@ Train = Callable[..., tuple[Any, Any]]
 def test_a_row_an_epoch_counted_from_1_and_handed_on(config: MakeConfig, train: Train) -> None:
     seen: list[Config] = []
     run, _ = train(config(trainer__max_epochs=3), on_row=seen.append)
-    assert seen == run.table.rows
+    assert seen == run.rows
     assert [row["epoch"] for row in seen] == [1, 2, 3]
     assert 0 < seen[0]["elapsed_s"] < seen[1]["elapsed_s"] < seen[2]["elapsed_s"]
 
@@ -54,7 +55,7 @@ def test_what_a_module_logs_at_the_end_of_its_epoch_is_in_the_row_of_that_epoch(
 ) -> None:
     """`train/loss` is logged by the module's own hook, which Lightning calls after those of plain callbacks."""
     run, _ = train(config(trainer__max_epochs=1))
-    assert {"train/loss", "train/acc", "val/loss", "val/acc"} < set(run.table.rows[0])
+    assert {"train/loss", "train/acc", "val/loss", "val/acc"} < set(run.rows[0])
 
 
 def test_csv_has_the_keys_of_all_rows_and_empty_cells() -> None:
