@@ -58,6 +58,7 @@ class OptimizationModule(LightningModule):
         self._is_validated = False
         self._world_size = 1
 
+    syncs_metrics = True  # a hook of `Run`; see `lit_dl.run.module_hooks`
     fused = True
     """Whether the optimizer uses torch's fused implementation."""
 

@@ -63,10 +63,8 @@ class SupervisedModule(OptimizationModule):
     score: ClassVar[str]
     """Name of the metric beside the loss."""
 
-    # Hooks of `Run`; see `lit_dl.run.module_hooks`.
-    default_monitor = "val/loss"
+    default_monitor = "val/loss"  # a hook of `Run`, as the next; see `lit_dl.run.module_hooks`
     diagnoses_layers = True
-    syncs_metrics = True
 
     def __init__(
         self,
@@ -166,15 +164,11 @@ class SupervisedModule(OptimizationModule):
 
     def logged_metrics(self) -> list[str] | None:
         """Returns the metrics of every epoch; `None` for a user's subclass, which may log more."""
-        is_ours = type(self).__module__.startswith("lit_dl.")
-        return [*self.logged(), *["lr"] * self.is_scheduled] if is_ours else None
+        ours = [*self.logged(), *["lr"] * self.is_scheduled]
+        return ours if type(self).__module__.startswith("lit_dl.") else None
 
     def check_run(self, data: LightningDataModule | None, trainer: Trainer) -> None:
-        """Checks the schedule's length, the arguments of the optimizer, and the data, which is set up.
-
-        Raises:
-            ConfigError: The run cannot work.
-        """
+        """Checks the length of the schedule, the arguments of the optimizer, and the data, which is set up."""
         with key_prefix("model.schedule"):
             check_length(self.schedule_config, trainer.max_epochs, trainer.max_steps)
         with key_prefix("model.optimizer"):

@@ -44,8 +44,8 @@ class CheckpointFiles:
         if writes and self.keeps_last and self.best.exists():
             with suppress(OSError):  # there is a backup from this epoch already, or the file system has no hard links
                 os.link(self.best, self.backup)
-        self._save(self.best, save)
         self.has_best = True
+        self._save(self.best, save)
 
     def save_last(self, save: SaveCheckpoint, writes: bool) -> None:
         """Saves the checkpoint of the last epoch, which completes it, and deletes the backup."""

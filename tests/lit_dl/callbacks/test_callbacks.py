@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,6 @@ from lit_dl.files import csv_text
 from lit_dl.modules.regressor import Regressor
 from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.randomness import seed_epoch
-from lit_dl.run.epoch_rows import best_row
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -66,27 +64,6 @@ def test_csv_has_the_keys_of_all_rows_and_empty_cells() -> None:
 def test_figures_in_csv_read_back_to_the_last_digit() -> None:
     value = 0.1 + 0.2
     assert float(csv_text([{"a": value}]).splitlines()[1]) == value
-
-
-@pytest.mark.parametrize(
-    ("figures", "mode", "best"),
-    [
-        ([3.0, 1.0, 2.0], "min", 1),
-        ([3.0, 1.0, 4.0], "max", 2),
-        ([1.0, 1.0], "min", 0),
-        ([2.0, 2.0], "max", 0),
-        ([math.nan, 2.0, -math.inf], "min", 1),
-        ([math.inf, 2.0], "max", 1),
-    ],
-)
-def test_the_best_row_is_the_first_best_finite_one(figures: list[float], mode: str, best: int) -> None:
-    rows = [{"epoch": number, "score": figure} for number, figure in enumerate(figures)]
-    assert best_row(rows, "score", mode) is rows[best]
-
-
-def test_no_best_row_without_a_finite_figure() -> None:
-    assert best_row([{"score": math.nan}, {"other": 1.0}], "score", "min") is None
-    assert best_row([], "score", "max") is None
 
 
 # Run timing
