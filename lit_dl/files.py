@@ -1,74 +1,104 @@
-"""Files that are whole or not there, and a full disk that is waited for."""
+"""File writes that are atomic, and that wait while the disk is full; CSV text.
+
+Imports no torch, and tenacity only where a file is written durably, so that commands stay fast.
+"""
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+_BACKOFF_FACTOR = 1.5
 _LONGEST_PAUSE_S = 10.0
 
 
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows as CSV. The columns are the keys of all rows, in order of appearance; `None` is an empty cell."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
-    """Writes the text under another name, then renames: a reader sees the old file or the new one, never a part.
+    """Writes a text atomically: it is written to a temporary file, which is then renamed.
+
+    A reader sees the old file or the new one, never a part of it.
 
     Args:
-        path: The file; its folder exists.
-        text: What it shall hold.
-        durable: Whether the file must survive: it is on the disk before it is renamed, and a full disk is waited for.
-            Otherwise a full disk is an `OSError`.
+        path: The file. Its folder exists.
+        text: The content.
+        durable: Whether the content must survive a power cut. Then the file is synced before it is renamed, and a full
+            disk is waited for. Otherwise a full disk is an `OSError`.
     """
     write_bytes(path, text.encode("utf-8"), durable=durable)
 
 
 def write_bytes(path: Path, content: bytes | memoryview, *, durable: bool = False) -> None:
-    """As `write_text`, for bytes."""
+    """Writes bytes atomically, as `write_text` does."""
     if durable:
-        retry_on_full_disk(path, lambda: _write(path, content, synced=True))
+        retry_on_full_disk(path, lambda: _replace(path, content, sync=True))
     else:
-        _write(path, content, synced=False)
+        _replace(path, content, sync=False)
 
 
-def _write(path: Path, content: bytes | memoryview, synced: bool) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def _replace(path: Path, content: bytes | memoryview, sync: bool) -> None:
+    # The process id keeps the temporary files of two processes apart. `resume.remove_unfinished` deletes those that a
+    # killed process left behind.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
-            if synced:
+            if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Returns whether an error says that the disk or the user's quota is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def retry_on_full_disk(path: Path, write: Callable[[], None]) -> None:
-    """Writes; when the disk is full, says so, and tries again until there is space.
+    """Calls `write`, and retries with exponential back-off while the disk is full. Prints a line when it waits.
 
     Args:
-        path: What is written, for the message.
-        write: Writes it, and leaves nothing behind where it fails.
+        path: The file or folder that is written, for the message.
+        write: Writes it. It must leave nothing behind when it fails.
     """
-    pause_s = 1.0
-    while True:
-        try:
-            write()
-            break
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-        if pause_s == 1.0:
-            _say(f"{path}: no space left on the device; waiting for space")
-        sleep(pause_s)
-        pause_s = min(1.5 * pause_s, _LONGEST_PAUSE_S)
-    if pause_s > 1.0:
-        _say(f"{path}: written; going on")
+    from tenacity import Retrying, retry_if_exception, wait_exponential
+
+    def announce(state: RetryCallState) -> None:
+        if state.attempt_number == 1:
+            _print(f"{path}: no space left on the device; waiting for space")
+
+    retrying = Retrying(
+        retry=retry_if_exception(is_disk_full),
+        wait=wait_exponential(exp_base=_BACKOFF_FACTOR, max=_LONGEST_PAUSE_S),
+        sleep=sleep,
+        before_sleep=announce,
+    )
+    retrying(write)
+    if retrying.statistics["attempt_number"] > 1:
+        _print(f"{path}: written; going on")
 
 
-def _say(line: str) -> None:
-    with suppress(OSError):  # what is printed may go to the full disk as well
+def _print(line: str) -> None:
+    with suppress(OSError):  # standard output may be a file on the same full disk
         print(line, flush=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from lit_dl.callbacks.epoch_table import Row
 from lit_dl.cli.command import ignore_slurm, silence_lightning
 from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.keys import load_yaml
 from lit_dl.errors import StorageError
+from lit_dl.run.epoch_rows import Row
 from sweeps.trial_folder import TrialFolder
 from sweeps.worker.run_trial import on_one_device
 
@@ -50,7 +50,7 @@ def replay_trial(run_dir: Path, number: int) -> int:
     ignore_slurm()
     run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopAfter(len(before))])
     run.fit()
-    differences = _differences(before, run.table.rows)
+    differences = _differences(before, run.rows)
     print(f"trial {number}: {len(before)} epochs, {len(before[0]) - 1} metrics each, run again")
     for line in differences[:10]:
         print(line)

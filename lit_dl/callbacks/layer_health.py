@@ -16,7 +16,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lit_dl.callbacks.epoch_table import csv_text
 from lit_dl.callbacks.gradient_health import (
     EXPLODING_ABOVE,
     VANISHING_BELOW,
@@ -27,7 +26,7 @@ from lit_dl.callbacks.gradient_health import (
 from lit_dl.callbacks.layer_activity import LayerActivity
 from lit_dl.callbacks.layer_weights import layer_weights, trained_weights
 from lit_dl.callbacks.step_sampler import StepSampler
-from lit_dl.files import write_text
+from lit_dl.files import csv_text, write_text
 from lit_dl.modules.optimization import SAME_ON_ALL_RANKS
 
 GRADIENT_RATIO = "gradient_ratio"

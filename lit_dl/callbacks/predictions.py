@@ -10,8 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from lit_dl.callbacks.epoch_table import csv_text
-from lit_dl.files import write_text
+from lit_dl.files import csv_text, write_text
 from lit_dl.modules.regressor import Regressor
 
 

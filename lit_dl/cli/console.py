@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_dl.callbacks.epoch_table import Row
+from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run_result import RunResult
 
 

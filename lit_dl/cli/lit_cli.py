@@ -17,7 +17,6 @@ from jsonargparse._util import get_import_path
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from lit_dl.callbacks.epoch_table import Row
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.console import print_result, print_row
 from lit_dl.cli.technique_help import TechniqueHelp
@@ -32,6 +31,7 @@ from lit_dl.config.keys import (
 from lit_dl.config.validation import check_checkpoint, check_seed, make_folder, refuse_null
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
+from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
 from lit_dl.run.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
 from lit_dl.run.run_result import RunLocation

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -57,6 +57,27 @@ class OptimizationModule(LightningModule):
         self._minibatch = 0
         self._is_validated = False
         self._world_size = 1
+
+    syncs_metrics = True  # a hook of `Run`; see `lit_dl.run.module_hooks`
+    fused = True
+    """Whether the optimizer uses torch's fused implementation."""
+
+    def prepare_trainer(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Takes over the Trainer's arguments that it refuses with manual optimization. See `RunHooks`."""
+        arguments = dict(arguments)
+        if arguments.get("gradient_clip_val"):
+            self.fused = False  # with mixed precision torch's fused optimizers refuse clipped gradients
+            if str(arguments.get("precision")) in ("16", "16-mixed"):
+                # With automatic optimization Lightning unscales the gradients before it clips them.
+                self.automatic_optimization = True
+                self.steps_per_execution = 1
+        if not self.automatic_optimization:
+            self.gradient_clip_val = arguments.pop("gradient_clip_val", None)
+            self.gradient_clip_algorithm = arguments.pop("gradient_clip_algorithm", None)
+            self.accumulate_grad_batches = arguments.pop("accumulate_grad_batches", 1)
+            if _counts_batches(arguments):
+                self.steps_per_execution = 1
+        return arguments
 
     @abstractmethod
     def _training_loss(self, batch: Batch) -> Tensor:
@@ -187,3 +208,11 @@ class OptimizationModule(LightningModule):
         """Restores the state of `plateau`."""
         if self.plateau is not None and "plateau" in checkpoint:
             self.plateau.load_state_dict(checkpoint["plateau"])
+
+
+def _counts_batches(trainer: Mapping[str, Any]) -> bool:
+    """Returns whether an argument of the Trainer counts training batches or takes a share of them: then each batch must
+    be a `training_step` of its own."""
+    limits = [trainer.get(name) for name in ("limit_train_batches", "val_check_interval", "overfit_batches")]
+    is_limited = any(limit and not (isinstance(limit, float) and limit == 1.0) for limit in limits)
+    return is_limited or trainer.get("max_steps", -1) > 0 or bool(trainer.get("fast_dev_run"))

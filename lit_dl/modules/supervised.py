@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -62,6 +63,9 @@ class SupervisedModule(OptimizationModule):
     score: ClassVar[str]
     """Name of the metric beside the loss."""
 
+    default_monitor = "val/loss"  # a hook of `Run`, as the next; see `lit_dl.run.module_hooks`
+    diagnoses_layers = True
+
     def __init__(
         self,
         network: NetworkConfig = NetworkConfig(),  # noqa: B008 - frozen
@@ -87,7 +91,6 @@ class SupervisedModule(OptimizationModule):
         self.optimizer_config = config_group("optimizer", OptimizerConfig, optimizer, check_optimizer)
         self.is_keras = defaults == "keras"
         self.compiles = compile
-        self.fused = True
         self.seed = run_seed() if seed is None else seed
         self.loss_name = loss
         options = {"label_smoothing": label_smoothing, "delta": delta}
@@ -159,14 +162,19 @@ class SupervisedModule(OptimizationModule):
         """Returns the names of the metrics that are logged every epoch."""
         return tuple(f"{split}/{name}" for split in ("train", "val") for name in (cls.score, "loss"))
 
-    def check_training(self, max_epochs: int | None, max_steps: int) -> None:
-        """Refuses a schedule that does not fit the length of the training.
+    def logged_metrics(self) -> list[str] | None:
+        """Returns the metrics of every epoch; `None` for a user's subclass, which may log more."""
+        ours = [*self.logged(), *["lr"] * self.is_scheduled]
+        return ours if type(self).__module__.startswith("lit_dl.") else None
 
-        Raises:
-            ConfigError: See `schedules.check_length`.
-        """
+    def check_run(self, data: LightningDataModule | None, trainer: Trainer) -> None:
+        """Checks the length of the schedule, the arguments of the optimizer, and the data, which is set up."""
         with key_prefix("model.schedule"):
-            check_length(self.schedule_config, max_epochs, max_steps)
+            check_length(self.schedule_config, trainer.max_epochs, trainer.max_steps)
+        with key_prefix("model.optimizer"):
+            self.configure_optimizers()
+        if isinstance(data, InMemoryDataModule):
+            self.check_data(data)
 
     def check_data(self, data: InMemoryDataModule) -> None:
         """Refuses data, already set up, that does not fit the network.

@@ -12,9 +12,9 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
-from lit_dl.callbacks.epoch_table import Row, read_rows
 from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.config.keys import Config
+from lit_dl.run.epoch_rows import Row, read_rows
 
 _WHERE_IT_RUNS = ("accelerator", "devices", "num_nodes", "strategy")
 

@@ -74,11 +74,3 @@ class TrackingConfig:
 def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
     """Whether validation metrics are new at the end of every training epoch."""
     return trainer.get("check_val_every_n_epoch", 1) == 1 and trainer.get("val_check_interval") in (None, 1, 1.0)
-
-
-def counts_batches(trainer: Mapping[str, Any]) -> bool:
-    """Whether an argument of the Trainer counts training batches, or takes a share of them: they must come one by one
-    then."""
-    limits = [trainer.get(name) for name in ("limit_train_batches", "val_check_interval", "overfit_batches")]
-    some = any(limit and not (isinstance(limit, float) and limit == 1.0) for limit in limits)
-    return some or trainer.get("max_steps", -1) > 0 or bool(trainer.get("fast_dev_run"))

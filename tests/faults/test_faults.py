@@ -13,7 +13,7 @@ from checks import told_twice
 from run import Attack, compare, run_reference, survive, write_spec
 from wandb_server import WandbServer
 
-from lit_dl.callbacks.epoch_table import read_rows
+from lit_dl.run.epoch_rows import read_rows
 from sweeps.results import read_results
 from sweeps.trial_folder import TrialFolder
 

@@ -212,7 +212,7 @@ def test_a_training_run_tracks_every_epoch_and_its_best(
     rows = [items(record.history.item) for record in found if record.HasField("history")]
     for name in ("train/loss", "val/acc"):
         tracked = {row["epoch"]: row[name] for row in rows if name in row}
-        assert tracked == pytest.approx({row["epoch"]: row[name] for row in run.table.rows})
+        assert tracked == pytest.approx({row["epoch"]: row[name] for row in run.rows})
     summary: Config = {}
     for record in found:
         summary |= items(record.summary.update) if record.HasField("summary") else {}

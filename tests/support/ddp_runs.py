@@ -75,7 +75,7 @@ def result(config: dict[str, Any]) -> Result:
     run.check()
     run.open()
     run.fit()
-    rows = [{name: value for name, value in row.items() if name != "elapsed_s"} for row in run.table.rows]
+    rows = [{name: value for name, value in row.items() if name != "elapsed_s"} for row in run.rows]
     test = run.test() if "class_path" not in config["data"] else {}
     run.close()
     seen = {name: getattr(noted, name) for name in ("states", "gradients", "numbers")}

@@ -53,6 +53,30 @@ class Scripted(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
+class OftenValidated(Scripted):
+    """Logs `score` from a list, one a validation, and `trained`, the epoch's number; four steps of 1 an epoch.
+
+    Args:
+        scores: One a validation, over and over.
+    """
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__([])
+        self.save_hyperparameters()
+        self.scores, self.validations = scores, 0
+
+    def train_dataloader(self) -> Served:
+        return Served(torch.zeros(1), 4)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.log("trained", float(self.current_epoch), on_step=False, on_epoch=True, batch_size=1)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.log("score", self.scores[self.validations % len(self.scores)], batch_size=1)
+        self.validations += 1
+
+
 class Bare(LightningModule):
     """A linear map without an optimizer of its own, and without loaders.
 

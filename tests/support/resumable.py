@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lit_dl.callbacks.epoch_table import read_rows
 from lit_dl.cli.lit_cli import build_run
+from lit_dl.run.epoch_rows import read_rows
 from lit_dl.run.run_result import RunLocation
 
 Config = dict[str, Any]
@@ -210,7 +210,7 @@ def run_in(config: Config, folder: Path, callbacks: list[Callback] | None = None
     run.fit(resume=True)
     result = run.close()
     left = outcome(folder)
-    rows = [{name: value for name, value in row.items() if name != "elapsed_s"} for row in run.table.rows]
+    rows = [{name: value for name, value in row.items() if name != "elapsed_s"} for row in run.rows]
     assert _plain(left["rows"]) == _plain(rows)
     seconds = result.seconds
     values = {name: value for name, value in asdict(result).items() if name not in ("seconds", "peak_memory_bytes")}

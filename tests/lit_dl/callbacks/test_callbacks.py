@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
-from lit_dl.callbacks.epoch_table import best_row, csv_text
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.callbacks.run_timing import RunTiming
+from lit_dl.files import csv_text
 from lit_dl.modules.regressor import Regressor
 from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.randomness import seed_epoch
@@ -31,7 +30,7 @@ Train = Callable[..., tuple[Any, Any]]
 def test_a_row_an_epoch_counted_from_1_and_handed_on(config: MakeConfig, train: Train) -> None:
     seen: list[Config] = []
     run, _ = train(config(trainer__max_epochs=3), on_row=seen.append)
-    assert seen == run.table.rows
+    assert seen == run.rows
     assert [row["epoch"] for row in seen] == [1, 2, 3]
     assert 0 < seen[0]["elapsed_s"] < seen[1]["elapsed_s"] < seen[2]["elapsed_s"]
 
@@ -54,7 +53,7 @@ def test_what_a_module_logs_at_the_end_of_its_epoch_is_in_the_row_of_that_epoch(
 ) -> None:
     """`train/loss` is logged by the module's own hook, which Lightning calls after those of plain callbacks."""
     run, _ = train(config(trainer__max_epochs=1))
-    assert {"train/loss", "train/acc", "val/loss", "val/acc"} < set(run.table.rows[0])
+    assert {"train/loss", "train/acc", "val/loss", "val/acc"} < set(run.rows[0])
 
 
 def test_csv_has_the_keys_of_all_rows_and_empty_cells() -> None:
@@ -65,27 +64,6 @@ def test_csv_has_the_keys_of_all_rows_and_empty_cells() -> None:
 def test_figures_in_csv_read_back_to_the_last_digit() -> None:
     value = 0.1 + 0.2
     assert float(csv_text([{"a": value}]).splitlines()[1]) == value
-
-
-@pytest.mark.parametrize(
-    ("figures", "mode", "best"),
-    [
-        ([3.0, 1.0, 2.0], "min", 1),
-        ([3.0, 1.0, 4.0], "max", 2),
-        ([1.0, 1.0], "min", 0),
-        ([2.0, 2.0], "max", 0),
-        ([math.nan, 2.0, -math.inf], "min", 1),
-        ([math.inf, 2.0], "max", 1),
-    ],
-)
-def test_the_best_row_is_the_first_best_finite_one(figures: list[float], mode: str, best: int) -> None:
-    rows = [{"epoch": number, "score": figure} for number, figure in enumerate(figures)]
-    assert best_row(rows, "score", mode) is rows[best]
-
-
-def test_no_best_row_without_a_finite_figure() -> None:
-    assert best_row([{"score": math.nan}, {"other": 1.0}], "score", "min") is None
-    assert best_row([], "score", "max") is None
 
 
 # Run timing

@@ -185,7 +185,7 @@ def test_sigmoid_in_ten_layers_vanishes_and_is_told_once(
 ) -> None:
     run, _ = train(deep(tmp_path, "sigmoid", "glorot_normal"), tmp_path / "run")
     # Each layer takes away three quarters or more: the derivative of the sigmoid is 1/4 at most.
-    assert all(0 < row["gradient_ratio"] < 0.25**8 for row in run.table.rows)
+    assert all(0 < row["gradient_ratio"] < 0.25**8 for row in run.rows)
     told = [record.getMessage() for record in caplog.records if record.name.startswith("lit_dl")]
     assert len(told) == 1
     assert told[0].startswith("vanishing gradients: in epoch 1 those of hidden_1 are ")
@@ -194,7 +194,7 @@ def test_sigmoid_in_ten_layers_vanishes_and_is_told_once(
 
 def test_relu_with_he_in_ten_layers_does_not(tmp_path: Path, train: Train, caplog: pytest.LogCaptureFixture) -> None:
     run, _ = train(deep(tmp_path, "relu", "he_normal"), tmp_path / "run")
-    assert all(0.02 < row["gradient_ratio"] < 50 for row in run.table.rows)
+    assert all(0.02 < row["gradient_ratio"] < 50 for row in run.rows)
     assert not [record for record in caplog.records if record.name.startswith("lit_dl")]
 
 
@@ -240,19 +240,19 @@ def test_training_is_the_same_without_them(config: MakeConfig, train: Train, tmp
     with_them, _ = train(hard(config, **given), tmp_path / "with")
     without, _ = train(hard(config, **given, diagnostics=False), tmp_path / "without")
     assert not (tmp_path / "without" / "diagnostics.csv").exists()
-    ratio = [{"gradient_ratio": row["gradient_ratio"], "elapsed_s": row["elapsed_s"]} for row in with_them.table.rows]
-    assert with_them.table.rows == [{**row, **more} for row, more in zip(without.table.rows, ratio, strict=True)]
+    ratio = [{"gradient_ratio": row["gradient_ratio"], "elapsed_s": row["elapsed_s"]} for row in with_them.rows]
+    assert with_them.rows == [{**row, **more} for row, more in zip(without.rows, ratio, strict=True)]
 
 
 def test_the_ratio_in_the_metrics_is_that_of_the_file(config: MakeConfig, train: Train, tmp_path: Path) -> None:
     run, result = train(hard(config), tmp_path / "run")
     rows = read(tmp_path / "run")
-    for epoch, row in enumerate(run.table.rows):
+    for epoch, row in enumerate(run.rows):
         first, _, last = [
             per_weight(line["gradient_norm"], line["weights"]) for line in rows[3 * epoch : 3 * epoch + 3]
         ]
         assert row["gradient_ratio"] == pytest.approx(first / last, rel=1e-4)
-    assert result.final["gradient_ratio"] == run.table.rows[-1]["gradient_ratio"]
+    assert result.final["gradient_ratio"] == run.rows[-1]["gradient_ratio"]
     assert not any("/hidden" in name for name in result.final)
 
 
@@ -301,7 +301,7 @@ def test_a_frozen_layer_has_no_gradient(config: MakeConfig, tmp_path: Path) -> N
     assert (hidden_1["gradient_norm"], hidden_1["update_ratio"]) == (None, None)
     assert hidden_1["activation_mean"] > 0
     ratio = per_weight(hidden_2["gradient_norm"], 128) / per_weight(output["gradient_norm"], 80)
-    assert run.table.rows[-1]["gradient_ratio"] == pytest.approx(ratio, rel=1e-4)
+    assert run.rows[-1]["gradient_ratio"] == pytest.approx(ratio, rel=1e-4)
 
 
 def foreign(name: str, **groups: Any) -> Config:
@@ -318,12 +318,12 @@ def test_others_models_have_them_when_asked(train: Train, tmp_path: Path) -> Non
     optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
     for name, wanted in (("null", None), ("yes", True)):
         run, _ = train(foreign("Bare", optimizer=optimizer, diagnostics=wanted), tmp_path / name)
-        assert "gradient_ratio" not in run.table.rows[0]  # one layer has no ratio
+        assert "gradient_ratio" not in run.rows[0]  # one layer has no ratio
     assert not (tmp_path / "null" / "diagnostics.csv").exists()
     assert [row["layer"] for row in read(tmp_path / "yes")] == ["map"]
 
 
 def test_a_module_without_kernels_has_nothing_to_show(train: Train, tmp_path: Path) -> None:
     run, _ = train(foreign("Scripted", diagnostics=True), tmp_path / "run")
-    assert run.table.rows[0]["score"] == 1.0
+    assert run.rows[0]["score"] == 1.0
     assert not (tmp_path / "run" / "diagnostics.csv").exists()

@@ -24,7 +24,7 @@ def test_a_run_config_trains_and_validates(path: Path) -> None:
     run = build_run(merge(normalize(load_yaml(path)), {"trainer": limits}))
     run.fit()
     assert isinstance(run.module, SupervisedModule)
-    assert set(run.module.logged()) <= set(run.table.rows[0])
+    assert set(run.module.logged()) <= set(run.rows[0])
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")

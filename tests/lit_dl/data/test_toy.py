@@ -154,7 +154,7 @@ def test_the_perceptron_is_rosenblatts(solvable: bool) -> None:
         mistakes.append(wrong)
     assert run.module.network.output.weight.flatten().tolist() == weights[:2].tolist()
     assert run.module.network.output.bias.tolist() == [weights[2]]
-    assert [round(4 * (1 - row["train/acc"])) for row in run.table.rows] == mistakes
+    assert [round(4 * (1 - row["train/acc"])) for row in run.rows] == mistakes
     assert (mistakes[-1] == 0) is solvable
     assert run.data.describe(run.module).endswith("AND is solved" if solvable else "XOR is not solved")
 

@@ -92,9 +92,7 @@ def trained(config: Config) -> tuple[nn.Module, list[dict[str, float]]]:
     run = build_run(config)
     run.open()
     run.fit()
-    return run.module.network, [
-        {k: v for k, v in row.items() if k not in ("elapsed_s", "lr")} for row in run.table.rows
-    ]
+    return run.module.network, [{k: v for k, v in row.items() if k not in ("elapsed_s", "lr")} for row in run.rows]
 
 
 class ByHand:
@@ -296,7 +294,7 @@ def test_loss_accuracy_and_predictions_of_every_kind_of_output(
         classes, targets = labels, np.eye(10)[labels]
         decided = outputs.argmax(1)
         shares = kind.probability(outputs)
-    row = run.table.rows[-1]
+    row = run.rows[-1]
     assert row["val/loss"] == pytest.approx(np.mean(kind.measure(outputs, targets)), rel=1e-5)
     assert row["val/acc"] == pytest.approx(np.mean(decided == classes))
     np.testing.assert_allclose(predicted, shares, rtol=1e-5, atol=1e-6)

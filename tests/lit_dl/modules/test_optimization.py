@@ -100,7 +100,7 @@ def trained(config: Config) -> tuple[dict[str, Tensor], list[Row]]:
     run.check()
     run.open()
     run.fit()
-    return run.module.state_dict(), [without_time(row) for row in run.table.rows]
+    return run.module.state_dict(), [without_time(row) for row in run.rows]
 
 
 def without_time(row: Row) -> Row:
@@ -160,7 +160,7 @@ def rates(config: Config) -> tuple[list[float], list[Row]]:
     run.check()
     run.open()
     run.fit()
-    return kept.steps, run.table.rows
+    return kept.steps, run.rows
 
 
 # name: (keys, factor on the learning rate of 0.1 at step 0, 1, ... of 36), from the formulas that the table names
@@ -276,7 +276,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     resumed.open()
     last = tmp_path / "checkpoints" / "last.ckpt"
     resumed.trainer.fit(resumed.module, datamodule=resumed.data, ckpt_path=last, weights_only=True)
-    assert [without_time(row) for row in resumed.table.rows] == rows[3:]
+    assert [without_time(row) for row in resumed.rows] == rows[3:]
     assert all(torch.equal(weights[key], value) for key, value in resumed.module.state_dict().items())
 
 

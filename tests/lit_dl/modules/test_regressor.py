@@ -51,13 +51,13 @@ def test_it_finds_what_least_squares_finds(train: Train, inputs: int) -> None:
     weight, bias = (value.detach().double().numpy() for value in run.module.network.output.parameters())
     np.testing.assert_allclose(np.append(weight[0], bias), solution[:, 0], atol=1e-4)
     assert abs(solution[0, 0] - float(run.data.weights[0])) < 4 * 0.2 / np.sqrt(240)  # four standard errors
-    assert run.table.rows[-1]["val/rmse"] == pytest.approx(0.2, rel=0.3)
+    assert run.rows[-1]["val/rmse"] == pytest.approx(0.2, rel=0.3)
 
 
 @pytest.mark.parametrize("steps", [1, 10])
 def test_the_figures_of_an_epoch(train: Train, steps: int) -> None:
     run, _ = train(linear(model__steps_per_execution=steps))
-    row = run.table.rows[-1]
+    row = run.rows[-1]
     assert {name for name in row if "/" in name} == {"train/rmse", "train/loss", "val/rmse", "val/loss"}
     x, y = rows_of(run.data, run.data.validation_rows)
     weight, bias = (value.detach().double().numpy() for value in run.module.network.output.parameters())
@@ -72,7 +72,7 @@ def test_the_figures_of_an_epoch(train: Train, steps: int) -> None:
 def test_every_loss_of_values_learns(train: Train, loss: str) -> None:
     settings = linear(model__loss=loss, model__optimizer__name="adam", model__optimizer__lr=0.05)
     run, _ = train(overlay(settings, {"trainer.max_epochs": 6}))
-    first, *_, last = (row["train/loss"] for row in run.table.rows)
+    first, *_, last = (row["train/loss"] for row in run.rows)
     assert last < first
 
 
@@ -118,7 +118,7 @@ def test_a_checkpoint_loads_in_plain_python(train: Train, tmp_path: Path) -> Non
 
 def test_the_best_epoch_is_that_of_least_validation_loss(train: Train, tmp_path: Path) -> None:
     run, result = train(linear(trainer__max_epochs=8, model__optimizer__lr=0.9), tmp_path / "run")
-    losses = [row["val/loss"] for row in run.table.rows]
+    losses = [row["val/loss"] for row in run.rows]
     assert result.best_epoch == losses.index(min(losses)) + 1
 
 

@@ -199,7 +199,7 @@ def test_the_logged_loss_is_without_penalties(config: MakeConfig, train: Train) 
         for l2 in (0.0, 10.0)
     )
     names = ("train/loss", "val/loss")
-    assert [penalized.table.rows[0][name] for name in names] == [plain.table.rows[0][name] for name in names]
+    assert [penalized.rows[0][name] for name in names] == [plain.rows[0][name] for name in names]
 
 
 # Defaults of PyTorch or of Keras
@@ -298,8 +298,8 @@ def test_the_best_epoch_can_be_gone_on_from(config: MakeConfig, train: Train, tm
     resumed.open()
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     resumed.trainer.fit(resumed.module, datamodule=resumed.data, ckpt_path=best, weights_only=True)
-    assert resumed.table.rows[-1]["epoch"] == 4
-    assert resumed.table.rows[-1]["train/loss"] > 0
+    assert resumed.rows[-1]["epoch"] == 4
+    assert resumed.rows[-1]["train/loss"] > 0
 
 
 class Looker(Callback):
@@ -316,7 +316,7 @@ def test_activity_is_penalized_in_steps_alone(config: MakeConfig) -> None:
     for run in runs:
         run.open()
         run.fit()
-    first, second = ([{**row, "elapsed_s": 0} for row in run.table.rows] for run in runs)
+    first, second = ([{**row, "elapsed_s": 0} for row in run.rows] for run in runs)
     assert first == second
 
 

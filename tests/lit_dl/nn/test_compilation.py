@@ -57,7 +57,7 @@ def test_a_compiled_network_learns_the_same(settings: Config, caplog: pytest.Log
     assert plain.module.network._compiled_call_impl is None
     assert compiled.module.network._compiled_call_impl is not None
     assert not [record for record in caplog.records if record.name == "lit_dl"]
-    for row, expected in zip(compiled.table.rows, plain.table.rows, strict=True):
+    for row, expected in zip(compiled.rows, plain.rows, strict=True):
         assert {**row, "elapsed_s": 0} == pytest.approx({**expected, "elapsed_s": 0}, rel=TOLERANCE)
     ours, theirs = compiled.module.state_dict(), plain.module.state_dict()
     assert list(ours) == list(theirs)  # a checkpoint of one is a checkpoint of the other
@@ -88,7 +88,7 @@ def test_without_a_compiler_lit_dl_says_so_once_and_trains_all_the_same(
     assert "/nonexistent" in line
     with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    expected = trained(settings).table.rows
+    expected = trained(settings).rows
     assert [{**row, "elapsed_s": 0} for row in rows] == [{**row, "elapsed_s": 0} for row in expected]
 
 

@@ -219,7 +219,7 @@ def fitted(settings: Config, location: RunLocation | None = None) -> tuple[StepR
     run.open()
     run.fit()
     run.close()
-    return record, run.table.rows
+    return record, run.rows
 
 
 def starts_of_steps(epochs: int, accumulate: int) -> list[float]:

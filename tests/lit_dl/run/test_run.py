@@ -43,7 +43,7 @@ def scripted(figures: list[float], **groups: Config) -> Config:
 
 
 def figures(run: Run) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name != "elapsed_s"} for row in run.table.rows]
+    return [{name: value for name, value in row.items() if name != "elapsed_s"} for row in run.rows]
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -67,7 +67,7 @@ def test_the_run_folder(config: MakeConfig, train: Train, tmp_path: Path) -> Non
     assert result.best_checkpoint == tmp_path / "run" / "checkpoints" / "best.ckpt"
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    assert rows == run.table.rows
+    assert rows == run.rows
     assert list(rows[0]) == ["epoch", "elapsed_s", "gradient_ratio", "train/acc", "train/loss", "val/acc", "val/loss"]
     assert load_yaml(tmp_path / "run" / "config.yaml") == run.config
 
@@ -150,7 +150,7 @@ def test_a_foreign_module_without_monitor_keeps_its_last_epoch(train: Train, tmp
     run, result = train(scripted([1.0, 2.0, 3.0]), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
     assert (result.best_epoch, result.metrics["score"], run.module.weight.item()) == (3, 3.0, 3.0)
-    assert (run.early_stopping, run.monitor) == (None, None)
+    assert (run.recorder.early_stopping, run.recorder.monitor) == (None, None)
 
 
 # Early stopping

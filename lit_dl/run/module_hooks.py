@@ -1,0 +1,58 @@
+"""The hooks that a `Run` asks of a module. Our own modules implement them; others get the defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+
+
+@runtime_checkable
+class RunHooks(Protocol):
+    """What a module tells the run that trains it. A module has all of these or none."""
+
+    default_monitor: str | None
+    """The metric of early stopping and of the best epoch where the config names none."""
+
+    diagnoses_layers: bool
+    """Whether `diagnostics.csv` is written where the config does not say."""
+
+    syncs_metrics: bool
+    """Whether the module logs the same values on all ranks. Otherwise the run averages what it logs."""
+
+    def logged_metrics(self) -> list[str] | None:
+        """Returns the metrics of each epoch; `None`: they are not known before the run."""
+
+    def prepare_trainer(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the keyword arguments of the Trainer, changed where the module does something itself."""
+
+    def check_run(self, data: LightningDataModule | None, trainer: Trainer) -> None:
+        """Finds what only shows with the data and the Trainer at hand. The data is set up.
+
+        Raises:
+            ConfigError: The run cannot work.
+        """
+
+
+class DefaultHooks:
+    """The hooks of a module that does not define any."""
+
+    default_monitor: str | None = None
+    diagnoses_layers = False
+    syncs_metrics = False
+
+    def logged_metrics(self) -> list[str] | None:
+        """Returns nothing: a module may log anything."""
+        return None
+
+    def prepare_trainer(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the arguments as they are."""
+        return arguments
+
+    def check_run(self, data: LightningDataModule | None, trainer: Trainer) -> None:
+        """Accepts everything."""
+
+
+def hooks_of(module: LightningModule) -> RunHooks:
+    """Returns the hooks of a module: the module itself, or the defaults."""
+    return module if isinstance(module, RunHooks) else DefaultHooks()

@@ -1,0 +1,173 @@
+"""The Lightning callbacks that drive the recorders of a run at the end of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from weakref import proxy
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lit_dl.run.recorder import EpochEnd, RunRecorder
+
+
+class RecordEpoch(Checkpoint):
+    """Hands the metrics of each epoch to the recorders, and stops the Trainer when all of them say so.
+
+    A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still
+    log.
+
+    Args:
+        recorders: One for each run that the Trainer trains.
+    """
+
+    STATE_KEY = "RunRecorder"
+
+    def __init__(self, recorders: list[RunRecorder]) -> None:
+        self.recorders = recorders
+        self._is_validated = False
+
+    @property
+    def state_key(self) -> str:
+        return self.STATE_KEY
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"recorders": [recorder.state_dict() for recorder in self.recorders]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for recorder, state in zip(self.recorders, state_dict["recorders"], strict=True):
+            recorder.load_state_dict(state)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        callbacks = checkpoint["callbacks"]
+        if self.STATE_KEY not in callbacks:
+            for recorder in self.recorders:
+                recorder.load_state_dict(_state_of_earlier_callbacks(callbacks, recorder))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        for recorder in self.recorders:
+            recorder.is_writer = trainer.is_global_zero
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        for recorder in self.recorders:
+            recorder.start()
+        # An earlier attempt may have died between its last epoch and its end. A run that continues from a checkpoint
+        # which the user named is not stopped: the user wants to train on.
+        if all(recorder.has_stopped and recorder.resumed_from is not None for recorder in self.recorders):
+            trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._is_validated = True
+        metrics = _metrics(trainer)
+        _stop_if_all(trainer, [recorder.end_validation(metrics) for recorder in self.recorders])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        epoch = trainer.current_epoch + 1
+        end = EpochEnd(
+            epoch=epoch,
+            metrics=_metrics(trainer),
+            is_validated=self._is_validated,
+            is_last=trainer.should_stop or epoch == trainer.max_epochs,
+            save=lambda path: self.save(trainer, path),
+            broadcast=trainer.strategy.broadcast,
+        )
+        self._is_validated = False
+        _stop_if_all(trainer, [recorder.end_epoch(end) for recorder in self.recorders])
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        for recorder in self.recorders:
+            recorder.end_fit(sorted(trainer.callback_metrics))
+
+    # Checkpoints
+
+    def save(self, trainer: Trainer, path: Path) -> None:
+        """Saves a checkpoint, on all ranks, and tells the Trainer's loggers, as Lightning's ModelCheckpoint does."""
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(self))
+
+    # Loggers that upload checkpoints (`log_model=True`) read the following attributes of ModelCheckpoint.
+
+    @property
+    def best_model_path(self) -> str:
+        """The file of the best epoch; empty when there is none."""
+        return str(self.recorders[0].best_checkpoint or "")
+
+    @property
+    def best_model_score(self) -> float | None:
+        """The monitored metric of the best epoch."""
+        recorder = self.recorders[0]
+        row = recorder.best_row
+        return None if row is None or recorder.monitor is None else float(row[recorder.monitor])
+
+    @property
+    def last_model_path(self) -> str:
+        """The file of the last epoch; empty when there is none."""
+        files = self.recorders[0].files
+        return str(files.last) if files is not None and files.last.is_file() else ""
+
+    @property
+    def current_score(self) -> float | None:
+        """The monitored metric of the last epoch."""
+        recorder = self.recorders[0]
+        return recorder.rows[-1].get(recorder.monitor) if recorder.rows and recorder.monitor else None
+
+
+class CompleteEpoch(Checkpoint):
+    """Saves `last.ckpt` when all other callbacks have ended the epoch: whatever is done for an epoch without it is done
+    again by a resumed run.
+
+    Args:
+        record: The callback that saves.
+    """
+
+    def __init__(self, record: RecordEpoch) -> None:
+        self.record = record
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        # The module's `configure_callbacks` may have added callbacks behind this one.
+        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+        trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        for recorder in self.record.recorders:
+            recorder.complete_epoch(lambda path: self.record.save(trainer, path))
+
+
+def _metrics(trainer: Trainer) -> dict[str, float]:
+    """Returns the metrics of rank 0, so that all ranks record and decide the same."""
+    metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if value.numel() == 1}
+    return trainer.strategy.broadcast(metrics)
+
+
+def _stop_if_all(trainer: Trainer, must_stop: list[bool]) -> None:
+    trainer.should_stop = trainer.should_stop or all(must_stop)
+
+
+def _state_of_earlier_callbacks(callbacks: Mapping[str, Any], recorder: RunRecorder) -> dict[str, Any]:
+    """Returns the state of a recorder from a checkpoint of an earlier version.
+
+    There, Lightning's ModelCheckpoint and EarlyStopping and a callback named ReportAndPrune held its parts.
+    """
+    saving = ("BestCheckpoint{", "TimedCheckpoint{", "LastCheckpoint{")
+    state: dict[str, Any] = {
+        "checkpoint_s": sum(callbacks[key].get("seconds", 0.0) for key in callbacks if key.startswith(saving)),
+        "early_stopping": None,
+        "pruner": callbacks.get("ReportAndPrune"),
+    }
+    stopping = recorder.early_stopping
+    key = repr({"monitor": stopping.monitor, "mode": stopping.config.mode}) if stopping else ""
+    if (counters := callbacks.get(f"EarlyStopping{key}")) is not None:
+        state["early_stopping"] = {
+            "best": float(counters["best_score"]),
+            "wait_count": counters["wait_count"],
+            "stopped": counters["stopping_reason"] != EarlyStoppingReason.NOT_STOPPED.value,
+        }
+    return state
