@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lit_dl.callbacks.epoch_table import Row
 from lit_dl.cli.command import ignore_slurm, silence_lightning
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import load_yaml
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import StorageError
 from sweeps.trial_folder import TrialFolder
 from sweeps.worker.run_trial import on_one_device

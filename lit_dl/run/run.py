@@ -21,7 +21,8 @@ from lit_dl.callbacks.generator_states import GeneratorStates
 from lit_dl.callbacks.layer_health import LayerHealth
 from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.callbacks.run_timing import RunTiming
-from lit_dl.config.keys import Config, dump_yaml
+from lit_dl.config.keys import Config
+from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError, key_prefix
 from lit_dl.files import retry_on_full_disk, write_text
