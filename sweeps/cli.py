@@ -23,10 +23,11 @@ def _storage(args: argparse.Namespace) -> str | None:
 
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
-    from lit_dl.config.keys import parse_yaml
+    from lit_dl.config.yaml_io import parse_yaml
     from sweeps.launch import LaunchOptions, check_workers
     from sweeps.launch import launch as run
-    from sweeps.spec.parse_spec import load_spec, parse_duration
+    from sweeps.spec.parse_spec import load_spec
+    from sweeps.spec.value_checks import duration
 
     settings = {}
     for setting in args.set:
@@ -43,7 +44,7 @@ def launch(args: argparse.Namespace) -> int:
         settings,
         n_trials=None if args.n_trials is None else parse_yaml(args.n_trials, "--n_trials"),
         workers=check_workers(args.workers),
-        timeout=None if args.timeout is None else parse_duration(args.timeout, "timeout"),
+        timeout=None if args.timeout is None else duration(args.timeout, "timeout"),
     )
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
     url = _storage(args)

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lit_dl.cli.command import ignore_slurm, silence_lightning
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import load_yaml
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import StorageError
 from lit_dl.run.epoch_rows import Row
 from sweeps.trial_folder import TrialFolder

@@ -18,7 +18,7 @@ SOURCES = sorted(path for package in ("lit_dl", "sweeps") for path in (REPOSITOR
 ROOMS = {
     "lit_dl": [
         ["errors", "files", "seeds"],
-        ["config", "randomness", "tracking", "learning_curve"],
+        ["config", "options", "randomness", "tracking", "learning_curve"],
         ["nn", "optim"],
         ["data"],
         ["modules"],
@@ -30,6 +30,7 @@ ROOMS = {
     "sweeps": [
         ["spec"],
         ["study"],
+        ["trial_folder"],
         ["engines", "results", "run_folder"],
         ["worker", "report", "status"],
         ["live", "replay"],

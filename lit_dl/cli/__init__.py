@@ -1,1 +1,1 @@
-"""The `lit-dl` command line."""
+"""Run configs become runs: the parser (LightningCLI), the `lit-dl` command, and `build_run` without a command line."""

@@ -1,4 +1,4 @@
-"""`lit-dl fit | validate | test | predict`: the command line."""
+"""The command `lit-dl fit | validate | test | predict`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_dl.cli.lit_cli import LitCLI
-from lit_dl.config.keys import Config, as_json, load_yaml, normal_key, normalize, split_classes, unknown_key
+from lit_dl.config.keys import Config, normal_key, normalize, split_classes, unknown_key
 from lit_dl.config.overlay import CHOICES, merge, overlay
+from lit_dl.config.yaml_io import as_json, load_yaml
 from lit_dl.errors import ConfigError, LitError
 
 
-def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
-    """The config files of a command line merged in order, and the other arguments with keys in normal form."""
+def _read_configs(argv: list[str]) -> tuple[Config, list[str]]:
+    """Returns the config files of a command line merged in order, and the other arguments with keys in normal form.
+
+    The files are read here, and not by jsonargparse, because the classes that they name decide which parser is made.
+    """
     config: Config = {}
     rest: list[str] = []
     words = iter(argv)
@@ -36,8 +40,8 @@ def _take_configs(argv: list[str]) -> tuple[Config, list[str]]:
     return config, rest
 
 
-def _choices(words: list[str]) -> Config:
-    """The options that say which keys of the config files still apply: `--model.optimizer.name adam` and its like."""
+def _choices_in(words: list[str]) -> Config:
+    """Returns the options that other keys depend on, such as `--model.optimizer.name adam`."""
     chosen = {}
     for word, after in zip(words, [*words[1:], ""], strict=True):
         option, equals, value = word.partition("=")
@@ -52,52 +56,57 @@ def command(argv: list[str]) -> None:
     Raises:
         LitError: Bad input.
     """
-    config, rest = _take_configs(argv)
+    config, rest = _read_configs(argv)
     paths, config = split_classes(config)
-    subcommands = LitCLI.subcommands()
-    if rest and rest[0] in subcommands and config:
-        complete = LitCLI(paths, config, build=False).complete()  # here, for errors that name the key and not the file
-        if chosen := _choices(rest):
+    if rest and rest[0] in LitCLI.subcommands() and config:
+        complete = LitCLI(paths, config, build=False).complete()  # parsed alone first, for errors that name the key
+        if chosen := _choices_in(rest):
             config = overlay(split_classes(complete)[1], chosen)
         rest = [rest[0], "--config", as_json(config), *rest[1:]]
     try:
         LitCLI(paths, rest)
     except ConfigError as error:
-        if "nrecognized arguments: " not in error.problem:
-            raise
-        word = error.problem.split("nrecognized arguments: ")[1].split()[0].split("=")[0]
-        if not word.startswith("--"):
-            raise ConfigError(word, "no such argument; options start with --, config files follow --config") from None
-        raise unknown_key(word[2:], LitCLI(paths, {}, build=False, parse=False).cached.keys) from None
+        raise _unrecognized(error, paths) from None
 
 
-_NOT_THE_USERS_TO_MEND = (
+def _unrecognized(error: ConfigError, paths: tuple[str, str | None]) -> ConfigError:
+    """Returns an error that offers the nearest key if argparse did not recognize an argument; else the error itself."""
+    if "nrecognized arguments: " not in error.problem:
+        return error
+    word = error.problem.split("nrecognized arguments: ")[1].split()[0].split("=")[0]
+    if not word.startswith("--"):
+        return ConfigError(word, "no such argument; options start with --, config files follow --config")
+    return unknown_key(word[2:], LitCLI(paths, None).parser.keys)
+
+
+_IGNORED_WARNINGS = (
     r".*treespec, LeafSpec.*",  # lightning 2.6 against torch 2.15
-    r".*callbacks used to create the checkpoint need to be provided.*",  # testing a checkpoint needs none of them
+    r".*callbacks used to create the checkpoint need to be provided.*",  # a test of a checkpoint needs no callbacks
     r".*Couldn't infer the batch indices.*",  # our batches are in file order
     r"The number of training batches .* is smaller than the logging interval.*",  # a small set is no mistake
 )
 
 
 def silence_lightning() -> None:
-    """Keeps Lightning's greetings and the warnings that a user can do nothing about out of what a run prints."""
+    """Hides the greetings of Lightning, and warnings that a user cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in _NOT_THE_USERS_TO_MEND:
+    for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
 
 
 def ignore_slurm() -> None:
-    """Makes this process a training of its own to Lightning, which takes the tasks of a Slurm job for those of one."""
+    """Hides the Slurm job from Lightning, which would take its tasks for the ranks of one distributed training."""
     for name in ("SLURM_NTASKS", "SLURM_PROCID"):
         os.environ.pop(name, None)
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # read when it was imported; all others track nothing
+    # Lightning read the rank when it was imported; only rank 0 tracks a run.
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
 
 
 def main() -> None:
-    """`lit-dl fit|validate|test|predict`: exits with 2 for bad input."""
+    """Runs the command line. Exit status: 0 done, 2 bad input, 130 interrupted."""
     silence_lightning()
-    sys.path.insert(0, "")  # as `python -m` does: a module of the user's in the current folder
+    sys.path.insert(0, "")  # as `python -m` does, so that modules in the current folder can be named
     try:
         command(sys.argv[1:])
     except LitError as error:

@@ -1,4 +1,4 @@
-"""What `lit-dl fit` prints; on several devices the first one does."""
+"""Prints what `lit-dl fit` shows. On several devices only rank 0 prints."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from lit_dl.run.run_result import RunResult
 
 @rank_zero_only
 def print_row(row: Row) -> None:
-    """One line an epoch."""
+    """Prints the metrics of an epoch as one line."""
     metrics = {name: value for name, value in row.items() if name not in ("epoch", "elapsed_s")}
-    print(f"epoch {row['epoch']:3d}  {row['elapsed_s']:7.1f} s  {_shown(metrics)}", flush=True)
+    print(f"epoch {row['epoch']:3d}  {row['elapsed_s']:7.1f} s  {_format_metrics(metrics)}", flush=True)
 
 
 @rank_zero_only
 def print_result(result: RunResult) -> None:
-    """What a run left."""
+    """Prints how a run ended, its best epoch, and its best checkpoint."""
     print(f"{result.stopped} after {result.epochs} epochs, {result.seconds['total']:.1f} s")
-    print(f"best epoch {result.best_epoch}: {_shown(result.metrics)}")
+    print(f"best epoch {result.best_epoch}: {_format_metrics(result.metrics)}")
     if result.best_checkpoint:
         print(f"best checkpoint {result.best_checkpoint}")
 
 
-def _shown(metrics: Mapping[str, float]) -> str:
+def _format_metrics(metrics: Mapping[str, float]) -> str:
     small = {name for name, value in metrics.items() if 0 < abs(value) < 0.001}
     return "  ".join(
         f"{name} {value:.2e}" if name in small else f"{name} {value:.4f}" for name, value in metrics.items()

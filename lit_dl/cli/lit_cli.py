@@ -1,34 +1,27 @@
-"""The config language: LightningCLI over the classes in use, for the command line and, without one, for a dict."""
+"""LightningCLI for the classes that a run config names: with a command line, or from a dict."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from jsonargparse._util import get_import_path
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.console import print_result, print_row
+from lit_dl.cli.instantiation import instantiator, trainer_errors
+from lit_dl.cli.parser import RunParser
 from lit_dl.cli.technique_help import TechniqueHelp
-from lit_dl.config.classes import import_class, instantiator, trainer_errors
-from lit_dl.config.keys import (
-    Config,
-    check_keys,
-    lightning_form,
-    split_classes,
-    to_config_error,
-)
-from lit_dl.config.validation import check_checkpoint, check_seed, make_folder, refuse_null
+from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder, refuse_null
+from lit_dl.config.classes import import_class
+from lit_dl.config.keys import Config, check_keys, lightning_form, split_classes
+from lit_dl.config.parser_errors import to_config_error
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
 from lit_dl.run.epoch_rows import Row
@@ -38,64 +31,52 @@ from lit_dl.run.run_result import RunLocation
 
 _TRAINER_DEFAULTS = {
     "max_epochs": 20,
-    "devices": 1,  # several are asked for: a process each is started for them, which small networks do not pay for
+    "devices": 1,  # more devices need a process each, which does not pay for small networks: the user asks for them
     "logger": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-_BESIDE_THE_CONFIG = ("config", "run_dir", "ckpt_path", "weights_only", "return_predictions", "verbose")
-
-
-@dataclass(frozen=True)
-class CachedParser:
-    """A parser of run configs, and what it says of its keys: both take longer to make than a config takes to parse.
-
-    Args:
-        parser: For one pair of module class and data module class.
-        keys: Dotted keys of all arguments of a run, in normal form.
-        types: The annotation of each key that has one.
-    """
-
-    parser: LightningArgumentParser
-    keys: list[str]
-    types: dict[str, Any]
-
-
-_PARSERS: dict[tuple[object, object], CachedParser] = {}
+_PARSERS: dict[tuple[object, object], RunParser] = {}
 
 
 class LitCLI(LightningCLI):
-    """LightningCLI whose keys are those of one module class and one data module class, and of the groups of a run.
+    """LightningCLI with the keys of one module class, one data module class, and the groups of a run.
+
+    The parser is made for these two classes, and not for any subclass: `--help` lists the keys of the module in use,
+    and an error names the leaf at fault.
 
     Args:
-        paths: Import paths of the LightningModule and of the LightningDataModule; no data module: the module has
-            loaders.
-        args: Command-line arguments with a subcommand, which is run; or a run config in normal form without
-            `class_path`.
-        build: Whether to make the objects; without it a config is parsed and no more.
-        parse: Whether to parse at all; without it there is only the parser.
-        place: Where a run made from a config goes; `None`: it leaves no file.
-        callbacks: More callbacks.
+        paths: Import paths of the LightningModule and of the LightningDataModule. No data module: the module has
+            dataloaders itself.
+        args: Command-line arguments; their subcommand is run. Or a run config in normal form without `class_path`.
+            `None`: only the parser is made.
+        build: Whether module, data and Trainer are made from a run config.
+        location: Where a run from a config writes its files. `None`: it writes none.
+        callbacks: More callbacks of the Trainer.
         on_row: Called with the metrics of each epoch.
 
     Raises:
         ConfigError: The config cannot be used.
     """
 
+    parser: RunParser
+
     def __init__(
         self,
         paths: tuple[str, str | None],
-        args: list[str] | Config,
+        args: list[str] | Config | None,
         *,
         build: bool = True,
-        parse: bool = True,
         location: RunLocation | None = None,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> None:
-        self.paths, self.build, self.parse, self.location = paths, build, parse, location
-        self.more_callbacks, self.on_row = callbacks or [], on_row
+        self.paths = paths
+        self.build = build and args is not None
+        self.location = location
+        self.more_callbacks = callbacks or []
+        self.on_row = on_row
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
         options: dict[str, Any] = {
@@ -111,6 +92,7 @@ class LitCLI(LightningCLI):
             trainer_defaults=_TRAINER_DEFAULTS,
             auto_configure_optimizers=module.configure_optimizers is LightningModule.configure_optimizers,
             load_from_checkpoint_support=False,
+            parser_class=RunParser,
             parser_kwargs={**options, "prog": "lit-dl", **dict.fromkeys(self.subcommands(), options)},
             args=args,
             run=isinstance(args, list),
@@ -121,18 +103,18 @@ class LitCLI(LightningCLI):
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
-        """Builds the parser. For configs it is built once per process and pair of classes."""
+        """Makes the parser. For run configs it is made once per process and pair of classes."""
         key = (self._model_class, self.datamodule_class)
         if add_subcommands or key not in _PARSERS:
             super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
         if not add_subcommands:
             if key not in _PARSERS:
-                _PARSERS[key] = CachedParser(self.parser, _keys_of(self.parser), _types_of(self.parser))
-            self.cached = _PARSERS[key]
-            self.parser = self.cached.parser
+                self.parser.cache_defaults()
+                _PARSERS[key] = self.parser
+            self.parser = _PARSERS[key]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The keys of a run beside those of Trainer, module and data."""
+        """Adds the keys of a run to those of Trainer, module and data."""
         parser.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
         layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
         parser.add_argument("--diagnostics", type=bool | None, help=layers)
@@ -144,7 +126,7 @@ class LitCLI(LightningCLI):
         )
 
     def _parse_ckpt_path(self) -> None:
-        """Takes the model's arguments from a checkpoint, as LightningCLI does, once it is known to be one."""
+        """Takes the arguments of the model from a checkpoint, as LightningCLI does, after it has been checked."""
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is None or path in ("best", "last", "hpc", "registry"):
@@ -156,13 +138,13 @@ class LitCLI(LightningCLI):
             raise ConfigError("ckpt_path", f"{path} is of another model ({to_config_error(str(error))})") from None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses, with errors of our own form."""
+        """Parses command-line arguments or a run config; errors of the parser become ConfigErrors."""
         try:
-            if not self.parse:
-                self.config = Namespace(seed_everything=0)
+            if args is None:
+                self.config = Namespace(seed_everything=False)  # which LightningCLI looks up
             elif isinstance(args, dict):
-                check_keys(args, self.cached.keys)
-                refuse_null(args, self.cached.types)
+                check_keys(args, self.parser.keys)
+                refuse_null(args, self.parser.types)
                 self.config = parser.parse_object(args)
             else:
                 self.config = parser.parse_args(args)
@@ -171,9 +153,11 @@ class LitCLI(LightningCLI):
         check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
 
     def complete(self) -> Config:
-        """The whole config with every default filled in, as `lit-dl fit --config` takes it again."""
+        """Returns the config with all defaults, in the form that `lit-dl fit --config` takes."""
         config = self.config.get(str(self.subcommand), self.config)
-        values = {key: _plain(value) for key, value in vars(config).items() if key not in _BESIDE_THE_CONFIG}
+        parser = self._parser(self.subcommand)
+        assert isinstance(parser, RunParser)
+        values = parser.plain(config)
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
                 values.pop(group, None)
@@ -184,7 +168,7 @@ class LitCLI(LightningCLI):
     # The objects
 
     def before_instantiate_classes(self) -> None:
-        """Sets the number of threads."""
+        """Sets the number of CPU threads."""
         threads = self._get(self.config, "threads")
         if threads is not None and threads < 1:
             raise ConfigError("threads", f"must be 1 or more, or null; got {threads!r}")
@@ -193,9 +177,9 @@ class LitCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Makes module, data and Trainer."""
-        if not (self.build and self.parse):
+        if not self.build:
             return
-        # As LightningCLI does it, but by jsonargparse's present name and with errors that know their group.
+        # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
         bases = {"model": LightningModule, "data": LightningDataModule}
         instantiators = [(instantiator(group), base, True) for group, base in bases.items()]
         self.config_init = self.parser.instantiate(self.config, instantiators=instantiators)
@@ -205,7 +189,7 @@ class LitCLI(LightningCLI):
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer of a `Run`, which has everything else that belongs to one."""
+        """Makes the `Run`, and returns its Trainer."""
         callbacks = list(self.more_callbacks)
         if self.subcommand is not None:
             folder = self._get(self.config, "run_dir")
@@ -231,7 +215,7 @@ class LitCLI(LightningCLI):
         return self.run.trainer
 
     def before_fit(self) -> None:
-        """Refuses a folder that holds a run already, then makes it; on several devices the first one does that."""
+        """Refuses a folder that holds a run, then creates the folder. On several devices rank 0 does this."""
         assert self.location is not None
         if self.trainer.is_global_zero and (self.location.run_dir / "config.yaml").exists():
             raise ConfigError("run_dir", f"must not hold a run yet; {self.location.run_dir} does; name another")
@@ -242,87 +226,60 @@ class LitCLI(LightningCLI):
         self.run.open()
 
     def before_test(self) -> None:
-        """Finds what is wrong with the data before anything is written."""
+        """Checks the data before anything is written."""
         self.run.check()
 
     before_validate = before_test
 
     def before_predict(self) -> None:
-        """As before a test; the predictions need a folder, and one device, which keeps them in order."""
+        """Checks the data, and creates the folder of the predictions. Several devices would not keep their order."""
         if self.trainer.world_size > 1:
             raise ConfigError("trainer.devices", f"must be 1 to predict; got {self.trainer.world_size}")
         self.before_test()
         make_folder(self.predictions.parent)
 
     def fit(self, **kwargs: Any) -> None:
-        """Trains; a run that does not end by itself is closed all the same, so that W&B knows."""
+        """Trains. A run that fails or is interrupted is closed too, so that W&B shows how it ended."""
         try:
             self.trainer.fit(**kwargs)
         except BaseException as error:
             self.run.close(failed=True)
-            if isinstance(error, SystemExit):  # what Lightning makes of Ctrl-C
+            if isinstance(error, SystemExit):  # Lightning turns Ctrl-C into this
                 raise KeyboardInterrupt from None
             raise
 
     def after_fit(self) -> None:
-        """Restores the best epoch and says what came out."""
+        """Restores the best epoch and prints the result."""
         print_result(self.run.close())
         is_ours = isinstance(self.datamodule, InMemoryDataModule) and self.trainer.is_global_zero
         if is_ours and (text := self.datamodule.describe(self.model)):
             print(text)
 
 
-def _keys_of(parser: LightningArgumentParser) -> list[str]:
-    return [key for key in parser.get_defaults().keys() if key not in _BESIDE_THE_CONFIG]  # noqa: SIM118 - no dict
-
-
-def _types_of(parser: LightningArgumentParser) -> dict[str, Any]:
-    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
-    return {key: kind for key, kind in types.items() if kind is not None}
-
-
-def _plain(value: Any) -> Any:
-    """A parsed value as YAML holds it."""
-    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, Enum)):
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Namespace):
-        return {name: _plain(part) for name, part in vars(value).items()}
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(part) for part in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return get_import_path(value) if callable(value) else f"Unable to serialize instance {value}"
-
-
-def known_types(config: Config) -> tuple[list[str], dict[str, Any]]:
-    """Dotted keys that the classes of a config take, and the annotations of those that have one.
+def parser_for(config: Config) -> RunParser:
+    """Returns the parser for the classes that a config names.
 
     Raises:
-        ConfigError: A class that cannot be.
+        ConfigError: A class cannot be used.
     """
-    cached = LitCLI(split_classes(config)[0], {}, build=False, parse=False).cached
-    return cached.keys, cached.types
+    return LitCLI(split_classes(config)[0], None).parser
 
 
 def check_config(config: Config) -> None:
-    """Checks the keys and types of a config; makes nothing.
+    """Checks the keys and types of a config. Makes no object of its classes.
 
     Raises:
-        ConfigError: A key or value that cannot be.
+        ConfigError: A key or value cannot be used.
     """
     paths, rest = split_classes(config)
     LitCLI(paths, rest, build=False)
 
 
 def parse_config(config: Config) -> Config:
-    """Returns the complete config, checked for keys and types; makes nothing.
+    """Returns the config with all defaults, checked for keys and types. Makes no object of its classes.
 
     Raises:
-        ConfigError: A key or value that cannot be.
+        ConfigError: A key or value cannot be used.
     """
     paths, rest = split_classes(config)
     return LitCLI(paths, rest, build=False).complete()
@@ -334,10 +291,16 @@ def build_run(
     callbacks: list[Callback] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> Run:
-    """A run from a config, ready to open and fit.
+    """Returns a run from a config, ready to open and fit.
+
+    Args:
+        config: In normal form or in that of LightningCLI.
+        location: Where the run writes its files. `None`: it writes none.
+        callbacks: More callbacks of the Trainer.
+        on_row: Called with the metrics of each epoch.
 
     Raises:
-        ConfigError: A key or value that cannot be.
+        ConfigError: A key or value cannot be used.
     """
     paths, rest = split_classes(config)
     return LitCLI(paths, rest, location=location, callbacks=callbacks, on_row=on_row).run

@@ -1,1 +1,1 @@
-"""The run config: YAML, dotted keys, overlays, validation. Most of it needs no torch."""
+"""The run config: YAML, dotted keys, overlays, errors. Imports neither torch nor the parser."""

@@ -1,4 +1,4 @@
-"""Laying dotted keys, or one config, on another; without torch."""
+"""Overlays: sets dotted keys, or another config, on a run config."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from lit_dl.config.keys import OUR_MODELS, Config, flatten, get_key
 _SELECTORS = ("model.optimizer.name", "model.schedule.name")
 _SMOOTHED = ("cross_entropy", "nll", "binary_cross_entropy")
 _VALUES = ("mse", "mae", "rmse", "huber", "pseudo_huber", "log_cosh")
-# Which choices a key applies to, for keys whose choice stands elsewhere. A test holds it to the tables.
+# For each key with choices: the keys in other places that apply only to some of the choices. A test compares this with
+# the tables of techniques.
 APPLIES: dict[str, dict[str, tuple[str, ...]]] = {
     "model.network.activation": {
         "model.network.negative_slope": ("leaky_relu", "prelu"),
@@ -28,52 +29,63 @@ APPLIES: dict[str, dict[str, tuple[str, ...]]] = {
         "model.network.output_activation": _VALUES,
     },
 }
-# The keys of ours that say which of the keys elsewhere apply.
+# Our keys with choices that other keys depend on.
 CHOICES = (*_SELECTORS, *APPLIES)
 
 
 def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
-    """A copy of `base` with dotted keys set.
+    """Returns a copy of `base` with dotted keys set.
 
-    A `class_path`, or the name of our optimizer or schedule, that changes drops what the base had chosen for the old
-    one: the momentum of the base is not handed to Adam. Other choices drop what does not apply to them: a slope goes
-    when the activation becomes relu. Keys set together with it stay.
+    A changed choice drops the keys of `base` that were meant for the old choice. A new `class_path`, or a new name of
+    our optimizer or schedule, drops all keys beside it: Adam does not get the momentum that the base chose for SGD. Any
+    other choice drops the keys that do not apply to it: the slope goes when the activation becomes relu. Keys that
+    `values` sets together with the choice stay.
     """
     result = deepcopy(dict(base))
-    for key in sorted(values, key=lambda key: (not _selects(key), key.count("."), not key.endswith(".class_path"))):
+    # Choices first, so that they drop only keys of the base; outer keys before the keys below them.
+    for key in sorted(values, key=lambda key: (not _is_choice(key), key.count("."), not key.endswith(".class_path"))):
         *path, last = key.split(".")
-        place = result
+        node = result
         for part in path:
-            if not isinstance(place.get(part), dict):
-                place[part] = {}
-            place = place[part]
-        if _selects(key) and place.get(last) != values[key]:
-            _drop(result, place, key, values[key])
-        place[last] = deepcopy(values[key])
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+        if _is_choice(key) and node.get(last) != values[key]:
+            _drop_dependent_keys(result, node, key, values[key])
+        node[last] = deepcopy(values[key])
     return result
 
 
-def _selects(key: str) -> bool:
-    """Whether a key says which class the keys beside it are for, or which of them apply."""
+def _is_choice(key: str) -> bool:
+    """Whether other keys depend on the value of a key."""
     return key.rpartition(".")[2] == "class_path" or key in CHOICES
 
 
-def _drop(config: Config, place: Config, key: str, value: Any) -> None:
-    """Drops what was chosen for another value of a key."""
+def _drop_dependent_keys(config: Config, node: Config, key: str, value: Any) -> None:
+    """Removes from a config what was set for another value of a key.
+
+    Args:
+        config: The whole config.
+        node: The part of it that holds the key.
+        key: The dotted key that is about to change.
+        value: Its new value.
+    """
     if key not in APPLIES:
-        kept = {"warmup_epochs"} if key == "model.schedule.name" else set()
-        for name in set(place) - kept:
-            del place[name]
+        kept = {"warmup_epochs"} if key == "model.schedule.name" else set()  # applies to every schedule
+        for name in set(node) - kept:
+            del node[name]
     is_ours = get_key(config, "model.class_path") in (None, *OUR_MODELS)
     for dependent, choices in APPLIES.get(key, {}).items() if is_ours else []:
         group = get_key(config, dependent.rpartition(".")[0])
-        was = get_key(config, key)  # of nll, a log_softmax output is no choice of mse's either
-        applies = value in choices and (was is None or was in choices)
+        old = get_key(config, key)
+        # The old choice counts too: a log_softmax output that was set for nll is no output for mse.
+        applies = value in choices and (old is None or old in choices)
         if not applies and isinstance(group, dict):
             group.pop(dependent.rpartition(".")[2], None)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
-    """`over` laid on `base`, both in normal form, key by key."""
+    """Returns `over` laid on `base` key by key; both are in normal form."""
+    # An empty mapping is a leaf of `flatten`; it must not replace a group that the base has.
     values = {k: v for k, v in flatten(over) if not (v == {} and isinstance(get_key(base, k), Mapping))}
     return overlay(base, values)

@@ -12,7 +12,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from lit_dl.config.keys import Config, dump_yaml
+from lit_dl.config.keys import Config
+from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import never_logged
 from lit_dl.files import csv_text, retry_on_full_disk, write_text
 from lit_dl.learning_curve import save_learning_curve

@@ -1,1 +1,1 @@
-"""What is asked of a sweep: the spec, its search space, and the checks before trial 0."""
+"""The sweep spec, its search space, and the checks before trial 0."""

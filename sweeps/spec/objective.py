@@ -1,4 +1,4 @@
-"""What a sweep optimizes: a metric and a direction."""
+"""The objective of a sweep: a metric and a direction."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ DIRECTIONS = ("minimize", "maximize")
 
 
 def direction_sign(direction: str) -> float:
-    """Returns the factor that makes less better: -1 for maximize, 1 for minimize."""
+    """Returns -1.0 for `maximize` and 1.0 for `minimize`. A value times this sign is better when it is lower."""
     return -1.0 if direction == "maximize" else 1.0
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric that the runs log, and which way is better.
+    """A metric to optimize.
 
     Args:
-        metric: Such as `val/acc`.
-        direction: minimize or maximize.
+        metric: Name of a metric that the runs log, such as `val/acc`.
+        direction: `minimize` or `maximize`.
     """
 
     metric: str
@@ -31,5 +31,5 @@ class Objective:
 
     @property
     def sign(self) -> float:
-        """Factor that makes less better: -1 where the metric is maximized, else 1."""
+        """-1.0 or 1.0. A value times this sign is better when it is lower."""
         return direction_sign(self.direction)

@@ -1,32 +1,30 @@
-"""Published figures and claims from the YAML of a spec, with every error that shows without a run."""
+"""Parses the published figures and claims of a spec, and finds every error that shows without a run."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError, suggest, unknown_name
 from sweeps.spec.objective import DIRECTIONS
-from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity, Values, usual_direction
-
-if TYPE_CHECKING:
-    from sweeps.spec.spec import SweepSpec
+from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity, usual_direction
+from sweeps.spec.space import Values
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.value_checks import finite_number, mapping, not_negative, one_of, text
 
 _TABLE_KEYS = ("title", "source", "metric", "at", "tolerance", "values")
 _CLAIM_KEYS = ("claim", "metric", "at", "better", "worse", "direction", "same", "within")
 
 
 def parse_published(given: object, runs: Collection[str]) -> list[PublishedTable]:
-    """The tables under `published`: one, or a list of them.
+    """Returns the published tables of a spec.
 
     Args:
-        given: What stands there.
-        runs: Names of the spec's `runs`.
+        given: The value of `published`: a table, a list of tables, or `None`.
+        runs: Names of the `runs` of the spec.
 
     Raises:
-        ConfigError: An entry that cannot be compared with a run.
+        ConfigError: An entry cannot be compared with a run.
     """
     if isinstance(given, Mapping):
         return [_table(given, "published", runs)]
@@ -34,15 +32,23 @@ def parse_published(given: object, runs: Collection[str]) -> list[PublishedTable
 
 
 def parse_claims(given: object, runs: Collection[str]) -> list[PublishedClaim]:
-    """The list under `claims`; see `parse_published`."""
+    """Returns the published claims of a spec.
+
+    Args:
+        given: The value of `claims`: a list of claims, or `None`.
+        runs: Names of the `runs` of the spec.
+
+    Raises:
+        ConfigError: A claim cannot be tested on the runs.
+    """
     return [_claim(entry, f"claims[{number}]", runs) for number, entry in enumerate(_list(given, "claims"))]
 
 
 def check_readable(spec: SweepSpec) -> None:
-    """Refuses what no run of the spec will leave.
+    """Refuses figures and claims about values that the runs of the spec will not have.
 
     Raises:
-        ConfigError: A metric on a test set that is not read for every run, or an epoch after a run's last.
+        ConfigError: A metric of the test set that not every run is evaluated on, or an epoch after the last of a run.
     """
     for key, quantity, runs in spec.quantities():
         if quantity.is_test and spec.evaluate_test != "all":
@@ -71,48 +77,56 @@ def _table(given: object, key: str, runs: Collection[str]) -> PublishedTable:
         )
     return PublishedTable(
         _quantity(entry, key),
-        _not_negative(entry["tolerance"], f"{key}.tolerance"),
-        {_run(run, f"{key}.values.{run}", runs): _number(v, f"{key}.values.{run}") for run, v in values.items()},
-        _text(entry.get("title", ""), f"{key}.title"),
-        _text(entry.get("source", ""), f"{key}.source"),
+        not_negative(entry["tolerance"], f"{key}.tolerance"),
+        {
+            _run_name(run, f"{key}.values.{run}", runs): finite_number(v, f"{key}.values.{run}")
+            for run, v in values.items()
+        },
+        text(entry.get("title", ""), f"{key}.title"),
+        text(entry.get("source", ""), f"{key}.source"),
     )
 
 
 def _claim(given: object, key: str, runs: Collection[str]) -> PublishedClaim:
     entry = _entry(given, key, _CLAIM_KEYS, ("claim", "metric"))
-    text, quantity = _text(entry["claim"], f"{key}.claim"), _quantity(entry, key)
-    compares = sorted({"better", "worse", "direction"} & set(entry))
+    comparison = sorted({"better", "worse", "direction"} & set(entry))
     if "same" in entry or "within" in entry:
-        if compares:
-            raise ConfigError(f"{key}.{compares[0]}", "does not go with same and within; keep one kind of claim")
-        _check_given(entry, key, ("same", "within"))
-        same = _runs(entry["same"], f"{key}.same", runs)
-        if len(same) != 2:
-            raise ConfigError(f"{key}.same", f"must be two names of runs; got {entry['same']!r}")
-        return PublishedClaim(
-            text, quantity, same[:1], same[1:], within=_not_negative(entry["within"], f"{key}.within")
-        )
-    if not compares:
+        if comparison:
+            raise ConfigError(f"{key}.{comparison[0]}", "does not go with same and within; keep one kind of claim")
+        return _claim_of_equality(entry, key, runs)
+    if not comparison:
         raise ConfigError(key, "must say which runs it is about: better and worse, or same and within")
+    return _claim_of_difference(entry, key, runs)
+
+
+def _claim_of_equality(entry: Values, key: str, runs: Collection[str]) -> PublishedClaim:
+    words, quantity = text(entry["claim"], f"{key}.claim"), _quantity(entry, key)
+    _check_given(entry, key, ("same", "within"))
+    same = _run_names(entry["same"], f"{key}.same", runs)
+    if len(same) != 2:
+        raise ConfigError(f"{key}.same", f"must be two names of runs; got {entry['same']!r}")
+    return PublishedClaim(words, quantity, same[:1], same[1:], within=not_negative(entry["within"], f"{key}.within"))
+
+
+def _claim_of_difference(entry: Values, key: str, runs: Collection[str]) -> PublishedClaim:
+    words, quantity = text(entry["claim"], f"{key}.claim"), _quantity(entry, key)
     _check_given(entry, key, ("better", "worse"))
-    better, worse = (_runs(entry[side], f"{key}.{side}", runs) for side in ("better", "worse"))
+    better, worse = (_run_names(entry[side], f"{key}.{side}", runs) for side in ("better", "worse"))
     if set(better) & set(worse):
         raise ConfigError(f"{key}.worse", f"must be other runs than better; got {entry['worse']!r}")
-    direction = entry.get("direction", usual_direction(quantity.metric))
-    if direction not in DIRECTIONS:
-        raise unknown_name(f"{key}.direction", direction, DIRECTIONS)
-    return PublishedClaim(text, quantity, better, worse, direction)
+    direction = one_of(entry.get("direction", usual_direction(quantity.metric)), f"{key}.direction", DIRECTIONS)
+    return PublishedClaim(words, quantity, better, worse, direction)
 
 
 def _entry(given: object, key: str, known: tuple[str, ...], needed: tuple[str, ...]) -> Values:
-    if not isinstance(given, Mapping):
-        raise ConfigError(key, f"must be a mapping of keys to values; got {given!r}")
-    for name in given:
+    """Returns a mapping that has only known keys, and all the needed ones."""
+    entry = mapping(given, key)
+    for name in entry:
         if name not in known:
             hint = suggest(str(name), known) or f"; known here: {', '.join(known)}"
             raise ConfigError(f"{key}.{name}", f"no such key{hint}")
-    _check_given(given, key, needed)
-    return dict(given)
+    _check_given(entry, key, needed)
+    return entry
 
 
 def _check_given(entry: Mapping[str, object], key: str, needed: tuple[str, ...]) -> None:
@@ -131,38 +145,19 @@ def _quantity(entry: Values, key: str) -> Quantity:
     return Quantity(metric, at)
 
 
-def _runs(given: object, key: str, runs: Collection[str]) -> list[str]:
+def _run_names(given: object, key: str, runs: Collection[str]) -> list[str]:
     names = given if isinstance(given, list) else [given]
     if not names:
         raise ConfigError(key, "must name at least one of runs; got []")
-    found = [_run(name, f"{key}[{i}]" if isinstance(given, list) else key, runs) for i, name in enumerate(names)]
+    found = [_run_name(name, f"{key}[{i}]" if isinstance(given, list) else key, runs) for i, name in enumerate(names)]
     if len(set(found)) < len(found):
         raise ConfigError(key, f"must not name a run twice; got {given!r}")
     return found
 
 
-def _run(name: object, key: str, runs: Collection[str]) -> str:
+def _run_name(name: object, key: str, runs: Collection[str]) -> str:
     if not runs:
         raise ConfigError("runs", f"must be given, as {key} is about one of them; got none")
     if not isinstance(name, str) or name not in runs:
         raise unknown_name(key, name, runs)
     return name
-
-
-def _text(value: object, key: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(key, f"must be a text; got {value!r}")
-    return value
-
-
-def _number(value: object, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(key, f"must be a finite number; got {value!r}")
-    return float(value)
-
-
-def _not_negative(value: object, key: str) -> float:
-    number = _number(value, key)
-    if number < 0:
-        raise ConfigError(key, f"must be 0 or more; got {value!r}")
-    return number

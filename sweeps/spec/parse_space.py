@@ -1,22 +1,22 @@
-"""A search space from YAML, with every error that shows without the classes."""
+"""Parses the YAML of a search space, and finds every error that shows without the classes of the run."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from lit_dl.config.keys import flatten, normal_key
 from lit_dl.errors import ConfigError, suggest
 from sweeps.spec.space import FIELDS, Parameter, Space, Values
+from sweeps.spec.value_checks import boolean, finite_number, is_number
 
 
 def parse_space(given: object) -> Space:
-    """A space from its YAML.
+    """Returns the search space in a mapping.
 
     Raises:
-        ConfigError: An entry that cannot be sampled, an unknown condition, or conditions in a circle.
+        ConfigError: An entry cannot be sampled, or a condition names an unknown parameter or value.
     """
     if not isinstance(given, Mapping):
         raise ConfigError("space", f"must be a mapping of keys to ranges, choices or presets; got {given!r}")
@@ -33,64 +33,72 @@ def _parse_parameter(name: str, entry: object) -> Parameter:
     key = f"space.{name}"
     if not isinstance(entry, Mapping):
         raise ConfigError(key, f"must be a mapping with low and high, choices, or presets; got {entry!r}")
-    kinds = [
-        kind
-        for kind, sign in (("range", {"low", "high"}), ("choices", {"choices"}), ("presets", {"presets"}))
-        if sign & set(entry)
-    ]
+    kind = _kind_of(entry, key)
+    for field_name in entry:
+        if field_name not in FIELDS[kind]:
+            known = FIELDS[kind]
+            raise ConfigError(
+                f"{key}.{field_name}",
+                f"no such key for {kind}, which has {', '.join(known)}{suggest(str(field_name), known)}",
+            )
+    values = dict(entry)
+    when = _conditions(values.pop("when", {}), key)
+    {"range": _check_range, "choices": _check_choices, "presets": _check_presets}[kind](key, values)
+    if kind == "presets":
+        values["presets"] = {
+            str(preset): {normal_key(k): v for k, v in flatten(keys or {})}
+            for preset, keys in values["presets"].items()
+        }
+    return Parameter(name, when=when, **values)
+
+
+def _kind_of(entry: Mapping[str, Any], key: str) -> str:
+    """Returns whether an entry is a `range`, `choices`, or `presets`."""
+    kinds = ["range"] if {"low", "high"} & set(entry) else []
+    kinds += [kind for kind in ("choices", "presets") if kind in entry]
     if len(kinds) != 1:
         raise ConfigError(
             key,
             f"must have exactly one of low and high, choices, presets; got {', '.join(map(str, entry)) or 'nothing'}",
         )
-    for field_name in entry:
-        if field_name not in FIELDS[kinds[0]]:
-            known = FIELDS[kinds[0]]
-            raise ConfigError(
-                f"{key}.{field_name}",
-                f"no such key for {kinds[0]}, which has {', '.join(known)}{suggest(str(field_name), known)}",
-            )
-    values = dict(entry)
-    when = values.pop("when", {})
+    return kinds[0]
+
+
+def _conditions(when: object, key: str) -> dict[str, list[Any]]:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when", f"must be a mapping of keys of the space to lists of values; got {when!r}")
     conditions = {str(k): list(v) if isinstance(v, list) else [v] for k, v in when.items()}
     for parent, options in conditions.items():
         if not options:
             raise ConfigError(f"{key}.when.{parent}", "must list at least one value; got []")
-    {"range": _check_range, "choices": _check_choices, "presets": _check_presets}[kinds[0]](key, values)
-    if kinds[0] == "presets":
-        values["presets"] = {
-            str(k): {normal_key(n): v for n, v in flatten(p or {})} for k, p in values["presets"].items()
-        }
-    return Parameter(name, when=conditions, **values)
+    return conditions
 
 
 def _check_range(key: str, values: Values) -> None:
     for bound in ("low", "high"):
-        value = values.get(bound)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ConfigError(f"{key}.{bound}", f"must be a finite number; got {value!r}")
-    low, high, log, step = values["low"], values["high"], values.get("log", False), values.get("step")
+        finite_number(values.get(bound), f"{key}.{bound}")
+    low, high, log = values["low"], values["high"], values.get("log", False)
     if low > high:
         raise ConfigError(f"{key}.low", f"must be at most high={high!r}; got {low!r}")
-    if not isinstance(log, bool):
-        raise ConfigError(f"{key}.log", f"must be true or false; got {log!r}")
-    if log and low <= 0:
+    if boolean(log, f"{key}.log") and low <= 0:
         raise ConfigError(f"{key}.low", f"must be above 0 on a log scale; got {low!r}")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < math.inf):
+    _check_step(key, values.get("step"), log)
+    if values.get("type") not in (None, "int", "float"):
+        raise ConfigError(f"{key}.type", f"must be int or float; got {values['type']!r}")
+
+
+def _check_step(key: str, step: Any, log: bool) -> None:
+    if step is not None and not (is_number(step) and step > 0):
         raise ConfigError(f"{key}.step", f"must be a finite number above 0; got {step!r}")
     if log and step is not None:
         raise ConfigError(f"{key}.step", f"does not go with log: true; got {step!r}; leave one of the two out")
-    if values.get("type") not in (None, "int", "float"):
-        raise ConfigError(f"{key}.type", f"must be int or float; got {values['type']!r}")
 
 
 def _check_choices(key: str, values: Values) -> None:
     choices = values["choices"]
     if not isinstance(choices, list) or not choices:
         raise ConfigError(f"{key}.choices", f"must be a list of at least one value; got {choices!r}")
-    texts = [json.dumps(choice, default=str) for choice in choices]
+    texts = [json.dumps(choice, default=str) for choice in choices]  # which tells 1 and true apart
     for number, text in enumerate(texts):
         if text in texts[:number]:
             raise ConfigError(f"{key}.choices", f"must not hold a value twice; {choices[number]!r} does")
@@ -106,6 +114,14 @@ def _check_presets(key: str, values: Values) -> None:
 
 
 def _check_condition(name: str, parent: str, options: list[Any], parameters: Mapping[str, Parameter]) -> None:
+    """Refuses a condition on a parameter that is unknown, is a range, or does not have one of the options.
+
+    Args:
+        name: The parameter that has the condition.
+        parent: The parameter that the condition names.
+        options: Values of the parent for which the condition holds.
+        parameters: All parameters of the space.
+    """
     key = f"space.{name}.when"
     if parent not in parameters:
         raise ConfigError(f"{key}.{parent}", f"must be another key of the space{suggest(parent, parameters)}")
@@ -121,6 +137,7 @@ def _check_condition(name: str, parent: str, options: list[Any], parameters: Map
 
 
 def _check_overlaps(space: Space) -> None:
+    """Refuses two parameters that set the same dotted key."""
     owners: dict[str, str] = {}
     for parameter in space:
         for target in parameter.targets():

@@ -1,34 +1,44 @@
-"""A sweep spec from YAML, with every error that shows without torch."""
+"""Parses the YAML of a sweep spec, and finds every error that shows without the classes of the run."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lit_dl.config.keys import Config, flatten, load_yaml, normal_key, normalize
+from lit_dl.config.keys import Config, flatten, normal_key, normalize
 from lit_dl.config.overlay import overlay
-from lit_dl.errors import ConfigError, suggest, unknown_name
+from lit_dl.config.yaml_io import load_yaml
+from lit_dl.errors import ConfigError, suggest
 from sweeps.spec.objective import DIRECTIONS, Objective
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
-from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, SweepSpec
+from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, SweepSpec, spec_key
+from sweeps.spec.value_checks import (
+    boolean,
+    check_names,
+    duration,
+    is_number,
+    mapping,
+    mapping_or_null,
+    one_of,
+    whole_number,
+)
 
 
 def load_spec(path: Path, settings: Mapping[str, Any] | None = None, **overrides: Any) -> SweepSpec:
-    """The spec in a YAML file.
+    """Returns the spec in a YAML file.
 
     Args:
-        path: The file; a relative `base` is looked up beside it.
-        settings: Dotted keys to set in the base, in the place of what it says.
-        overrides: Keys of the spec that replace those in the file, where not `None`.
+        path: The file. A relative `base` is relative to its folder.
+        settings: Dotted keys to set in the base.
+        overrides: Keys of the spec that replace those in the file. `None` keeps what the file has.
 
     Raises:
-        ConfigError: Anything in it that can be seen to be wrong without loading the classes it names.
+        ConfigError: The spec is wrong in a way that shows without the classes that it names.
     """
     given = {**load_yaml(path), **{key: value for key, value in overrides.items() if value is not None}}
     return parse_spec(given, path.parent, default_name=path.stem, settings=settings or {})
@@ -37,21 +47,19 @@ def load_spec(path: Path, settings: Mapping[str, Any] | None = None, **overrides
 def parse_spec(
     given: Mapping[str, Any], folder: Path, default_name: str, settings: Mapping[str, Any] | None = None
 ) -> SweepSpec:
-    """The spec in a mapping; see `load_spec`."""
-    known = (
-        "name",
-        "base",
-        "objective",
-        "space",
-        *(f.name for f in fields(SweepSpec) if f.name not in ("objectives", "base")),
-    )
-    for key in given:
-        if key not in known:
-            raise ConfigError(str(key), f"no such key of a sweep{suggest(str(key), known)}")
+    """Returns the spec in a mapping. For `settings` and errors see `load_spec`.
+
+    Args:
+        given: The keys of the spec.
+        folder: Folder that a relative `base` is relative to.
+        default_name: Name of a spec without `name`.
+        settings: Dotted keys to set in the base.
+    """
+    _check_spec_keys(given)
     base = overlay(_base(given.get("base"), folder), {normal_key(k): v for k, v in (settings or {}).items()})
-    space = parse_space(_or_empty(given.get("space")))
-    runs = _runs(_or_empty(given.get("runs")), space)
-    seeds = _whole(given.get("seeds", 1), "seeds", 1)
+    space = parse_space({} if given.get("space") is None else given["space"])
+    runs = _runs(mapping_or_null(given.get("runs"), "runs"), space)
+    seeds = whole_number(given.get("seeds", SweepSpec.seeds), "seeds", 1)
     _check_base_seed(base.get("seed_everything", 0), seeds)
     spec = SweepSpec(
         name=_name(given.get("name") or default_name),
@@ -61,18 +69,7 @@ def parse_spec(
         space=space,
         runs=runs,
         seeds=seeds,
-        sampler=_plugin("sampler", given.get("sampler")) or Plugin("TPESampler"),
-        pruner=_plugin("pruner", given.get("pruner")),
-        evaluate_test=_one_of(given.get("evaluate_test", "best"), "evaluate_test", EVALUATIONS),
-        check=_one_of(given.get("check", "step"), "check", CHECKS),
-        workers=None if given.get("workers") in (None, "auto") else _whole(given["workers"], "workers", 0),
-        timeout=_duration(given, "timeout"),
-        max_failures=_whole(given.get("max_failures", 5), "max_failures", 1),
-        slot=_slot(given.get("slot")),
-        trial_timeout_s=_duration(given, "trial_timeout_s"),
-        keep=_keep(given.get("keep", "all")),
-        retry_out_of_memory=_yes_or_no(given.get("retry_out_of_memory", False), "retry_out_of_memory"),
-        tracking=_mapping(_or_empty(given.get("tracking")), "tracking"),
+        **{key: parse(given[key]) for key, parse in _OPTIONAL.items() if key in given},
         published=parse_published(given.get("published"), runs),
         claims=parse_claims(given.get("claims"), runs),
     )
@@ -84,6 +81,16 @@ def parse_spec(
     return spec
 
 
+def _check_spec_keys(given: Mapping[str, Any]) -> None:
+    known = [spec_key(f.name) for f in fields(SweepSpec)]
+    for key in given:
+        if key not in known:
+            raise ConfigError(str(key), f"no such key of a sweep{suggest(str(key), known)}")
+
+
+# The base
+
+
 def _base(given: object, folder: Path) -> Config:
     if isinstance(given, str):
         return normalize(load_yaml(folder / given))
@@ -91,23 +98,17 @@ def _base(given: object, folder: Path) -> Config:
         raise ConfigError(
             "base", "must be given: the file of the run config that all trials start from, or the config itself"
         )
-    return normalize(_mapping(given, "base"))
-
-
-def _or_empty(value: object) -> object:
-    return {} if value is None else value
+    return normalize(mapping(given, "base"))
 
 
 def _check_base_seed(seed: object, seeds: int) -> None:
+    """Refuses a seed of the base from which the seeds of all repeats cannot be counted up."""
     most = 2**32 - seeds
     if not isinstance(seed, bool) and not (isinstance(seed, int) and 0 <= seed <= most):
         raise ConfigError("seed_everything", f"must be a whole number (int) from 0 to {most}; got {seed!r}")
 
 
-def _mapping(value: object, key: str) -> Config:
-    if not isinstance(value, Mapping):
-        raise ConfigError(key, f"must be a mapping of keys to values; got {value!r}")
-    return dict(value)
+# Name, objectives, number of trials
 
 
 def _name(value: object) -> str:
@@ -122,39 +123,36 @@ def _objectives(given: object) -> list[Objective]:
         raise ConfigError("objective", "must be given, as {metric: val/acc, direction: maximize}")
     objectives: list[Objective] = []
     for entry in entries:
-        values = _mapping(entry, "objective")
-        for key in values:
-            if key not in ("metric", "direction"):
-                raise ConfigError(f"objective.{key}", f"no such key{suggest(str(key), ('metric', 'direction'))}")
-        if not isinstance(values.get("metric"), str):
-            raise ConfigError("objective.metric", f"must be the name of a logged metric; got {values.get('metric')!r}")
-        if any(values["metric"] == objective.metric for objective in objectives):
-            raise ConfigError("objective.metric", f"must not stand twice; {values['metric']!r} does")
-        objectives.append(
-            Objective(values["metric"], _one_of(values.get("direction"), "objective.direction", DIRECTIONS))
-        )
+        objective = _objective(mapping(entry, "objective"))
+        if objective.metric in [other.metric for other in objectives]:
+            raise ConfigError("objective.metric", f"must not stand twice; {objective.metric!r} does")
+        objectives.append(objective)
     return objectives
 
 
-def _one_of(value: object, key: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise unknown_name(key, value, known)
-    return str(value)
-
-
-def _whole(value: object, key: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(key, f"must be a whole number, {least} or more; got {value!r}")
-    return value
+def _objective(values: Values) -> Objective:
+    check_names(values, "objective", ("metric", "direction"))
+    metric = values.get("metric")
+    if not isinstance(metric, str):
+        raise ConfigError("objective.metric", f"must be the name of a logged metric; got {metric!r}")
+    return Objective(metric, one_of(values.get("direction"), "objective.direction", DIRECTIONS))
 
 
 def _n_trials(value: object, runs: int, seeds: int, space: Space) -> int:
+    """Returns the number of trials.
+
+    Args:
+        value: `n_trials` of the spec; `None`: as many as the named runs need.
+        runs: Number of named runs.
+        seeds: Repeats of each configuration.
+        space: The search space.
+    """
     listed = runs * seeds
     if value is None and listed:
         return listed
     if value is None:
         raise ConfigError("n_trials", "must be given: how many runs in total")
-    number = _whole(value, "n_trials", 1)
+    number = whole_number(value, "n_trials", 1)
     if number % seeds:
         more = number + seeds - number % seeds
         raise ConfigError(
@@ -169,12 +167,15 @@ def _n_trials(value: object, runs: int, seeds: int, space: Space) -> int:
     return number
 
 
-def _runs(given: object, space: Space) -> dict[str, Values]:
+# Named runs
+
+
+def _runs(given: Values, space: Space) -> dict[str, Values]:
     runs = {}
-    for name, entry in _mapping(given, "runs").items():
+    for name, entry in given.items():
         if str(name).isdigit():
             raise ConfigError(f"runs.{name}", f"must not be a number, by which sampled ones go; try run_{name}")
-        values = {normal_key(k): v for k, v in flatten(normalize(_mapping(entry or {}, f"runs.{name}")))}
+        values = {normal_key(k): v for k, v in flatten(normalize(mapping(entry or {}, f"runs.{name}")))}
         for key, value in values.items():
             if key in space:
                 _check_run_value(f"runs.{name}.{key}", value, space.parameters[key])
@@ -183,7 +184,7 @@ def _runs(given: object, space: Space) -> dict[str, Values]:
 
 
 def _check_run_value(key: str, value: object, parameter: Parameter) -> None:
-    """A value of a named run that is a parameter too must be one that a sampler could have drawn."""
+    """Refuses a value of a named run that the sampler could not have sampled for the parameter of this key."""
     if not parameter.is_range:
         options = [str(option) for option in parameter.options()]
         if parameter.stored(value) not in parameter.options():
@@ -193,31 +194,32 @@ def _check_run_value(key: str, value: object, parameter: Parameter) -> None:
         raise ConfigError(key, f"must be from {parameter.low!r} to {parameter.high!r}, as in space; got {value!r}")
 
 
-def _plugin(key: str, given: object) -> Plugin | None:
+# Optional keys
+
+
+def _plugin(given: object, key: str) -> Plugin | None:
     if given is None:
         return None
     if isinstance(given, str):
         return Plugin(given)
-    values = _mapping(given, key)
-    for name in values:
-        if name not in ("class_path", "init_args"):
-            raise ConfigError(f"{key}.{name}", f"no such key{suggest(str(name), ('class_path', 'init_args'))}")
+    values = mapping(given, key)
+    check_names(values, key, ("class_path", "init_args"))
     if not isinstance(values.get("class_path"), str):
         raise ConfigError(f"{key}.class_path", f"must be the name of a class; got {values.get('class_path')!r}")
-    return Plugin(values["class_path"], _mapping(values.get("init_args") or {}, f"{key}.init_args"))
+    return Plugin(values["class_path"], mapping(values.get("init_args") or {}, f"{key}.init_args"))
+
+
+def _workers(value: object) -> int | None:
+    return None if value in (None, "auto") else whole_number(value, "workers", 0)
 
 
 def _slot(given: object) -> SlotSize:
-    values = _mapping(_or_empty(given), "slot")
-    for key in values:
-        if key not in ("gpus", "cpus"):
-            raise ConfigError(f"slot.{key}", f"no such key{suggest(str(key), ('gpus', 'cpus'))}")
+    values = mapping_or_null(given, "slot")
+    check_names(values, "slot", ("gpus", "cpus"))
     gpus, cpus = values.get("gpus"), values.get("cpus")
-    if gpus is not None:
-        is_number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
-        if not is_number or not (0 < gpus < 1 or (gpus >= 1 and gpus == int(gpus))):
-            raise ConfigError("slot.gpus", f"must be a share of a GPU, in (0, 1), or a whole number; got {gpus!r}")
-    return SlotSize(gpus, None if cpus is None else _whole(cpus, "slot.cpus", 1))
+    if gpus is not None and not (is_number(gpus) and (0 < gpus < 1 or (gpus >= 1 and gpus == int(gpus)))):
+        raise ConfigError("slot.gpus", f"must be a share of a GPU, in (0, 1), or a whole number; got {gpus!r}")
+    return SlotSize(gpus, None if cpus is None else whole_number(cpus, "slot.cpus", 1))
 
 
 def _keep(value: object) -> str:
@@ -226,24 +228,22 @@ def _keep(value: object) -> str:
     return value
 
 
-def _yes_or_no(value: object, key: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(key, f"must be true or false; got {value!r}")
-    return value
+def _limit(value: object, key: str) -> float | None:
+    return None if value is None else duration(value, key)
 
 
-def _duration(given: Mapping[str, Any], key: str) -> float | None:
-    return None if given.get(key) is None else parse_duration(given[key], key)
-
-
-def parse_duration(value: object, key: str) -> float:
-    """Seconds, from a number or a text such as 90s, 30m or 2h.
-
-    Raises:
-        ConfigError: Neither, or not above 0.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value))
-    seconds = float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600}[match.group(2)] if match else math.nan
-    if not seconds > 0:
-        raise ConfigError(key, f"must be above 0: seconds, or a text such as 90s, 30m or 2h; got {value!r}")
-    return seconds
+# How each optional key is parsed. A key that is not given has the default of `SweepSpec`.
+_OPTIONAL: dict[str, Callable[[Any], Any]] = {
+    "sampler": lambda value: _plugin(value, "sampler") or SweepSpec.sampler,
+    "pruner": lambda value: _plugin(value, "pruner"),
+    "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
+    "check": lambda value: one_of(value, "check", CHECKS),
+    "workers": _workers,
+    "timeout": lambda value: _limit(value, "timeout"),
+    "max_failures": lambda value: whole_number(value, "max_failures", 1),
+    "slot": _slot,
+    "trial_timeout_s": lambda value: _limit(value, "trial_timeout_s"),
+    "keep": _keep,
+    "retry_out_of_memory": lambda value: boolean(value, "retry_out_of_memory"),
+    "tracking": lambda value: mapping_or_null(value, "tracking"),
+}

@@ -1,40 +1,45 @@
-"""Checks before trial 0, with the classes loaded: every branch of the space, and one step of the base.
+"""Checks a spec before trial 0, with its classes imported: keys, types, every branch of the space, one training step.
 
-They run in a process of their own, which takes torch, the user's modules and whatever those do with it when it ends.
+The checks run in a child process. Torch, the user's modules, and all that these change, end with it.
 """
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import re
 import threading
-import warnings
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import sleep
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
 
-from lit_dl.config.keys import OUR_MODELS, Config, class_paths, get_key, normal_key, normalize
-from lit_dl.config.overlay import merge, overlay
+from lit_dl.config.keys import (
+    OUR_MODELS,
+    Config,
+    check_keys,
+    class_paths,
+    get_key,
+    normalize,
+    split_classes,
+    unknown_key,
+)
 from lit_dl.errors import ConfigError, never_logged
-from sweeps.spec.space import Parameter, Space
+from sweeps.spec.branches import check_branches
+from sweeps.spec.first_step import logged_in_first_step
+from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
+from sweeps.spec.trainer_limits import check_devices
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks found out.
+    """The result of the checks.
 
     Args:
-        spec: The spec with the types of its ranges known.
-        gpus: GPUs that trials may use; 0 when the base asks for the CPU.
-        metrics: Names that a run logs; empty when no step was run.
+        spec: The spec with a complete base, and with a type for each range.
+        gpus: GPUs that trials may use; 0 if the base asks for the CPU.
+        metrics: Names of the metrics that a run logs; empty if no step was run.
     """
 
     spec: SweepSpec
@@ -72,10 +77,10 @@ def _end_with(parent: int) -> None:
 
 
 def check_spec(spec: SweepSpec) -> Checked:
-    """The spec, with types resolved and every branch tried.
+    """Checks a spec in this process.
 
     Raises:
-        ConfigError: A key, type, value or metric that would fail in a trial.
+        ConfigError: A key, type, value or metric would fail in a trial.
     """
     import torch
 
@@ -83,38 +88,32 @@ def check_spec(spec: SweepSpec) -> Checked:
     _check_keys(spec)
     _check_metrics_of_ours(spec)
     spec = replace(spec, base=_completed(spec.base))
-    _check_devices(spec)
-    spec = replace(spec, space=_typed(spec))
-    _check_branches(spec)
+    check_devices(spec)
+    spec = replace(spec, space=typed_space(spec))
+    check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
-    metrics = _check_step(spec, config) if spec.check == "step" else []
+    metrics = logged_in_first_step(spec, config) if spec.check == "step" else []
     on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
     return Checked(spec, 0 if on_cpu else torch.cuda.device_count(), metrics)
 
 
 def _check_keys(spec: SweepSpec) -> None:
-    from lit_dl.cli.lit_cli import known_types
-    from lit_dl.config.keys import check_keys, split_classes, unknown_key
+    """Refuses keys of the base and of the space that no class in use takes."""
+    from lit_dl.cli.lit_cli import parser_for
 
-    known = known_types(spec.base)[0]
+    known = parser_for(spec.base).keys
     _, base = split_classes(spec.base)
     check_keys(base, known)
     for parameter in spec.space:
         for key in parameter.targets():
             if key in ("model.class_path", "data.class_path"):
-                return  # the keys are those of another class in each branch; the branches are checked all the same
+                return  # each branch has the keys of another class; the check of branches finds unknown ones
             if key not in known and not any(key.startswith(f"{leaf}.") for leaf in known):
-                raise ConfigError(f"{_place(parameter, key)}.{key}", unknown_key(key, known).problem)
-
-
-def _place(parameter: Parameter, key: str) -> str:
-    """Where in the spec a parameter names a key."""
-    preset = next((name for name, values in (parameter.presets or {}).items() if key in values), None)
-    return "space" if preset is None else f"space.{parameter.name}.presets.{preset}"
+                raise ConfigError(parameter.spec_key(key), unknown_key(key, known).problem)
 
 
 def _check_metrics_of_ours(spec: SweepSpec) -> None:
-    """What our own model logs is known without a step."""
+    """Refuses metrics that a model of ours never logs; its class lists them, so this needs no training step."""
     path = class_paths(spec.base)[0]
     if path not in OUR_MODELS or "model.class_path" in {key for p in spec.space for key in p.targets()}:
         return
@@ -125,189 +124,16 @@ def _check_metrics_of_ours(spec: SweepSpec) -> None:
         if objective.metric not in logged:
             raise never_logged("objective.metric", objective.metric, logged)
     for key, quantity, _ in spec.quantities():
-        like = re.sub(r"^test\w*/", "val/", quantity.metric)  # a run may log more, but not of these
+        like = re.sub(r"^test\w*/", "val/", quantity.metric)  # callbacks may log metrics with other prefixes
         if like.startswith(("train/", "val/")) and like not in logged:
             raise never_logged(f"{key}.metric", quantity.metric, logged)
 
 
 def _completed(base: Config) -> Config:
-    """The base with every default filled in, so that what it means stays when defaults change."""
+    """Returns the base with all defaults, so that it means the same when defaults change in a later version."""
     from lit_dl.cli.lit_cli import parse_config
 
     try:
         return normalize(parse_config(base))
     except ConfigError:
-        return base  # the space may give what is missing; the branches are checked
-
-
-def _typed(spec: SweepSpec) -> Space:
-    types = {}
-    first = spec.space.with_types({p.name: _spelled(p) for p in spec.space if p.is_range}).first()
-    for parameter in spec.space:
-        if parameter.is_range and parameter.type is None:
-            types[parameter.name] = _type_of(spec, parameter, first)
-    return spec.space.with_types(types)
-
-
-def _spelled(parameter: Parameter) -> str:
-    bounds = (parameter.low, parameter.high, parameter.step)
-    return "int" if all(isinstance(bound, int) for bound in bounds if bound is not None) else "float"
-
-
-def _type_of(spec: SweepSpec, parameter: Parameter, first: dict[str, Any]) -> str:
-    """`int` or `float` as the target is annotated; as the bounds are spelled where it takes both.
-
-    Where the parser knows no annotation of the key (it is inside a class that is an argument), parsing a whole and a
-    half number tells.
-    """
-    from lit_dl.cli.lit_cli import known_types
-
-    assert parameter.low is not None
-    key = normal_key(parameter.name)
-    base = spec.configuration({k: v for k, v in first.items() if k != parameter.name}, None, 0)
-    numbers = _numbers(known_types(base)[1].get(key))
-    if numbers:
-        return numbers.pop() if len(numbers) == 1 else _spelled(parameter)
-    try:
-        whole = _parsed(base, key, math.ceil(parameter.low))
-    except ConfigError:
-        return _spelled(parameter)  # the branch check says what is wrong
-    if isinstance(whole, float):
-        return "float"
-    try:
-        _parsed(base, key, math.floor(parameter.low) + 0.5)
-    except ConfigError:
-        return "int"
-    return _spelled(parameter)
-
-
-def _numbers(annotation: object) -> set[str]:
-    """Which of `int` and `float` an annotation names; empty when it names none."""
-    if isinstance(annotation, type):
-        found = {"int"} if issubclass(annotation, int) and annotation is not bool else set()
-        return found | ({"float"} if issubclass(annotation, float) else set())
-    origin = get_origin(annotation)
-    parts = (
-        get_args(annotation)
-        if origin in (Union, UnionType)
-        else get_args(annotation)[:1]
-        if origin is Annotated
-        else ()
-    )
-    return set().union(*map(_numbers, parts))
-
-
-def _parsed(base: Config, key: str, value: float) -> Any:
-    from lit_dl.cli.lit_cli import parse_config
-
-    return get_key(normalize(parse_config(overlay(base, {key: value}))), key)
-
-
-def _check_branches(spec: SweepSpec) -> None:
-    try:
-        _try_config(spec, spec.configuration(spec.space.first(), None, 0))
-    except ConfigError as error:
-        owner = next((parameter for parameter in spec.space if error.key in parameter.targets()), None)
-        raise ConfigError(error.key, error.problem + (f" (in space.{owner.name})" if owner else "")) from None
-    for parameter, values in spec.space.branches():
-        with _told(f" (with {values[parameter.name]!r} of space.{parameter.name})"):
-            _try_config(spec, spec.configuration(values, None, 0))
-    for run in spec.runs:
-        with _told(f" (in runs.{run})"):
-            _try_config(spec, spec.configuration({}, run, 0))
-
-
-@contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Adds to an error which branch it is of."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(error.key, error.problem + where) from None
-
-
-def _try_config(spec: SweepSpec, config: Config) -> None:
-    from lit_dl.cli.lit_cli import build_run, check_config
-
-    _check_trainer(config)
-    if spec.check == "parse" or class_paths(config)[0] not in OUR_MODELS:
-        check_config(config)
-    else:
-        build_run(config).check()
-
-
-def _check_trainer(config: Config) -> None:
-    """Refuses what Lightning would take and no trial can use."""
-    for key in ("max_epochs", "max_steps", "limit_train_batches"):
-        value = get_key(config, f"trainer.{key}")
-        if value is not None and not isinstance(value, str) and value == 0:
-            raise ConfigError(f"trainer.{key}", f"must be above 0, or no epoch has a metric; got {value!r}")
-    nodes = get_key(config, "trainer.num_nodes")
-    if nodes not in (None, 1):
-        raise ConfigError("trainer.num_nodes", f"must be 1 in a sweep, whose trials are on one machine; got {nodes!r}")
-    _check_strategy(get_key(config, "trainer.strategy"))
-
-
-def _check_strategy(strategy: object) -> None:
-    """Refuses what would start processes of its own from that of a worker."""
-    name, start = strategy, None
-    if isinstance(strategy, dict):
-        name, start = strategy.get("class_path"), (strategy.get("init_args") or {}).get("start_method")
-    if any(word in str(name) for word in ("spawn", "fork", "notebook")) or start not in (None, "popen"):
-        raise ConfigError(
-            "trainer.strategy", f"must be one whose processes a worker can start; got {start or name!r}; use ddp"
-        )
-
-
-def _check_devices(spec: SweepSpec) -> None:
-    """Holds `trainer.devices`, which is that of all trials, to the size of slots."""
-    key, devices, gpus = "trainer.devices", get_key(spec.base, "trainer.devices"), spec.slot.gpus
-    places = [_place(parameter, key) for parameter in spec.space if key in parameter.targets()]
-    places += [f"runs.{run}" for run, values in spec.runs.items() if key in values]
-    if places:
-        raise ConfigError(f"{places[0]}.{key}", "must be the same in all trials, as slots are; set it in the base")
-    if gpus is not None and get_key(spec.base, "trainer.accelerator") == "cpu":
-        raise ConfigError("slot.gpus", f"must be left out with trainer.accelerator=cpu; got {gpus:g}")
-    if devices in (None, "auto"):
-        return
-    if not re.fullmatch("[1-9][0-9]*", str(devices)):
-        raise ConfigError(
-            key, f"must be a whole number, 1 or more, or auto in a sweep, whose slots say which; got {devices!r}"
-        )
-    if gpus is not None and int(devices) != (spec.slot.devices or 1):
-        raise ConfigError(key, f"must be what slot.gpus={gpus:g} says, or left out; got {devices}")
-
-
-def _step_limits(config: Config) -> Config:
-    """Trainer arguments for one training and one validation batch, if there ever is one, in this process alone."""
-    every, epochs = (get_key(config, f"trainer.{key}") for key in ("check_val_every_n_epoch", "max_epochs"))
-    never = get_key(config, "trainer.limit_val_batches") == 0 or (every or 1) > (epochs or 1) >= 0
-    limits = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 0 if never else 1}
-    alone = {"devices": 1, "strategy": "auto"}
-    return {**limits, **alone, "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "logger": False}
-
-
-def _check_step(spec: SweepSpec, config: Config) -> list[str]:
-    """Names of the metrics that one training and one validation batch log."""
-    from lit_dl.cli.lit_cli import build_run
-
-    config = merge(config, {"trainer": _step_limits(config), "early_stopping": {"patience": None}})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        run = build_run(config)
-        try:
-            run.fit()
-        except ConfigError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise ConfigError(
-                "base", f"fails in its first batch ({type(error).__name__}: {error}); try lit-dl fit on it"
-            ) from error
-    metrics = sorted(name for name, value in run.trainer.callback_metrics.items() if value.numel() == 1)
-    watched = [("objective.metric", objective.metric) for objective in spec.objectives]
-    watched += [(f"{group}.monitor", get_key(config, f"{group}.monitor")) for group in ("early_stopping", "checkpoint")]
-    watched += [(f"{key}.metric", quantity.metric) for key, quantity, _ in spec.quantities() if quantity.has_epochs]
-    for key, metric in watched:
-        if metric not in metrics:
-            raise never_logged(key, metric, metrics)
-    return metrics
+        return base  # an argument without default may be in the space; the check of branches reports what is wrong

@@ -1,26 +1,25 @@
-"""What a sweep is compared with: published figures of its named runs, and claims about them."""
+"""Published figures of the named runs of a spec, and published claims about these runs."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-Values = dict[str, Any]
+from sweeps.spec.space import Values
 
 COLUMNS = ("epochs", "best_epoch", "elapsed_s", "train_s", "parameters", "peak_memory_bytes")
-"""What a figure can be of beside metrics: columns of results.csv."""
+"""Columns of results.csv that a figure can be about, beside metrics."""
 
 _LESS_IS_BETTER = ("loss", "error", "rmse", "mse", "mae")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is read from a finished run.
+    """A value that is read from a finished run.
 
     Args:
         metric: A metric, or one of `COLUMNS`.
-        at: Of which epoch: `last`, `best` (the one that the checkpoint holds), or its number, from 1.
+        at: The epoch: `last`, `best` (the epoch of the best checkpoint), or a number from 1.
     """
 
     metric: str
@@ -28,11 +27,12 @@ class Quantity:
 
     @property
     def has_epochs(self) -> bool:
-        """Whether there is a value for each epoch: a column has one a run, as has a metric on the test set."""
+        """Whether a run has a value for each epoch. A column and a metric of the test set have one value per run."""
         return self.metric not in COLUMNS and not self.is_test
 
     @property
     def is_test(self) -> bool:
+        """Whether the metric is measured on the test set."""
         return self.metric.startswith("test")
 
     def __str__(self) -> str:
@@ -43,14 +43,14 @@ class Quantity:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """Published figures of some runs.
+    """A table of published figures.
 
     Args:
-        quantity: What they are figures of.
-        tolerance: The difference that still counts as the same; 0 or more.
+        quantity: The quantity that was measured.
+        tolerance: Greatest difference that counts as reproduced; 0 or more.
         values: The figures by name of the run.
-        title: Above the table; empty: what the quantity is called.
-        source: Where they come from.
+        title: Title of the table. Empty: the name of the quantity.
+        source: Where the figures were published.
     """
 
     quantity: Quantity
@@ -60,22 +60,22 @@ class PublishedTable:
     source: str = ""
 
     def dump(self) -> Values:
-        """As the spec has it."""
-        head = {"title": self.title, "source": self.source, **_dumped(self.quantity)}
+        """Returns the entry of a spec."""
+        head = {"title": self.title, "source": self.source, **_quantity_entry(self.quantity)}
         return {**head, "tolerance": self.tolerance, "values": self.values}
 
 
 @dataclass(frozen=True)
 class PublishedClaim:
-    """Runs that are said to be better than others, or to be the same.
+    """A published claim that some runs are better than others, or that two runs are equal.
 
     Args:
         text: The claim in words.
-        quantity: What is compared.
-        first: The better runs, or the one of two that are the same.
-        second: The worse runs, or the other.
-        direction: minimize or maximize: which way is better.
-        within: The difference that still counts as the same. `None`: `first` is better than `second`.
+        quantity: The quantity that is compared.
+        first: The better runs, or one of two equal runs.
+        second: The worse runs, or the other of two equal runs.
+        direction: `minimize` or `maximize`.
+        within: Greatest difference that counts as equal. `None`: the claim is that `first` is better than `second`.
     """
 
     text: str
@@ -86,17 +86,17 @@ class PublishedClaim:
     within: float | None = None
 
     def dump(self) -> Values:
-        """As the spec has it."""
-        head = {"claim": self.text, **_dumped(self.quantity)}
+        """Returns the entry of a spec."""
+        head = {"claim": self.text, **_quantity_entry(self.quantity)}
         if self.within is not None:
             return {**head, "same": [*self.first, *self.second], "within": self.within}
         return {**head, "better": self.first, "worse": self.second, "direction": self.direction}
 
 
-def _dumped(quantity: Quantity) -> Values:
+def _quantity_entry(quantity: Quantity) -> Values:
     return {"metric": quantity.metric, "at": quantity.at}
 
 
 def usual_direction(metric: str) -> str:
-    """Which way is better, by the last word of a metric's name: of a loss or an error, less."""
+    """Returns `minimize` for a metric that is a loss or an error by the last word of its name, else `maximize`."""
     return "minimize" if re.split(r"[^a-z0-9]+", metric.lower())[-1] in _LESS_IS_BETTER else "maximize"

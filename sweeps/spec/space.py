@@ -1,4 +1,4 @@
-"""The search space: what is varied, under which condition, and how a sample becomes keys of a run config."""
+"""The search space: its parameters, their conditions, and the keys of a run config that a sample sets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lit_dl.errors import ConfigError
 Values = dict[str, Any]
 When = dict[str, list[Any]]
 
+# What an entry of each kind may hold in a spec.
 FIELDS = {
     "range": ("low", "high", "log", "step", "type", "when"),
     "choices": ("choices", "when"),
@@ -22,18 +23,18 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One entry of a space: exactly one of a range, choices or presets.
+    """A parameter of a search space: a range, choices, or presets.
 
     Args:
-        name: The dotted key that is set; for presets a free name.
-        low: Least value of a range.
-        high: Greatest value of a range, included.
-        log: Sample the range on a logarithmic scale.
+        name: The dotted key that the parameter sets; for presets a free name.
+        low: Lower bound of a range.
+        high: Upper bound of a range, included.
+        log: Whether the range is sampled on a logarithmic scale.
         step: Distance between the values of a range.
-        type: `int` or `float`; `None` until the target's annotation is known.
+        type: `int` or `float`; `None` until the annotation of the key is known.
         choices: Values to choose from.
-        presets: Named groups of keys, one of which is chosen.
-        when: The entry exists only while each of these others has one of the values listed.
+        presets: Named groups of dotted keys and values, one of which is chosen.
+        when: Conditions: the parameter exists only if each of these parameters has one of the listed values.
     """
 
     name: str
@@ -48,20 +49,21 @@ class Parameter:
 
     @property
     def is_range(self) -> bool:
+        """Whether this is a range, and not choices or presets."""
         return self.low is not None
 
     def options(self) -> list[Any]:
-        """What a sampler chooses from, as storage keeps it: names of presets, choices; lists as JSON text."""
+        """Returns the choices of the sampler: names of presets, or choices as the storage holds them."""
         if self.presets is not None:
             return list(self.presets)
         return [self.stored(choice) for choice in self.choices or []]
 
     def stored(self, value: Any) -> Any:
-        """A choice as storage keeps it."""
+        """Returns a choice as Optuna's storage holds it: lists and mappings as JSON text."""
         return json.dumps(value) if isinstance(value, list | dict) else value
 
-    def extremes(self) -> list[Any]:
-        """The values that a check tries: every option, or both ends of a range."""
+    def checked_values(self) -> list[Any]:
+        """Returns the values that are checked before trial 0: every option, or both bounds of a range."""
         return [self._number(self.low), self._number(self.high)] if self.is_range else self.options()
 
     def _number(self, value: float | None) -> float:
@@ -69,7 +71,7 @@ class Parameter:
         return int(value) if self.type == "int" else float(value)
 
     def keys(self, value: Any) -> Values:
-        """The dotted keys that a sampled value sets, and to what."""
+        """Returns the dotted keys that a sampled value sets, with their values."""
         if self.presets is not None:
             return self.presets[value]
         if self.choices is not None:
@@ -79,11 +81,16 @@ class Parameter:
         return {normal_key(self.name): value}
 
     def targets(self) -> set[str]:
-        """All dotted keys that it may set."""
+        """Returns all dotted keys that the parameter may set."""
         return {key for values in self.presets.values() for key in values} if self.presets else {normal_key(self.name)}
 
+    def spec_key(self, target: str) -> str:
+        """Returns the key of the spec under which the parameter sets a dotted key."""
+        preset = next((name for name, values in (self.presets or {}).items() if target in values), None)
+        return f"space.{target}" if preset is None else f"space.{self.name}.presets.{preset}.{target}"
+
     def distribution(self) -> Any:
-        """The Optuna distribution."""
+        """Returns the distribution of Optuna that the parameter is sampled from."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if not self.is_range:
@@ -95,7 +102,7 @@ class Parameter:
         return FloatDistribution(float(self.low), float(self.high), log=self.log, step=self.step)
 
     def dump(self) -> Values:
-        """The entry as it stands in a spec."""
+        """Returns the entry of a spec."""
         kind = "range" if self.is_range else "choices" if self.choices is not None else "presets"
         values = {name: getattr(self, name) for name in FIELDS[kind]}
         return {
@@ -104,7 +111,7 @@ class Parameter:
 
 
 class Space:
-    """Parameters in an order in which every condition is known before what depends on it."""
+    """A search space. A parameter comes after all parameters that its conditions name."""
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         self.parameters = {parameter.name: parameter for parameter in _ordered(parameters)}
@@ -120,10 +127,11 @@ class Space:
 
     @property
     def is_conditional(self) -> bool:
+        """Whether a parameter has a condition."""
         return any(parameter.when for parameter in self)
 
     def sample(self, choose: Callable[[Parameter], Any]) -> Values:
-        """A value for every parameter whose condition holds, each from `choose`."""
+        """Returns a sample: a value from `choose` for each parameter, without those with unmet conditions."""
         values: Values = {}
         for parameter in self:
             if all(values.get(name) in options for name, options in parameter.when.items()):
@@ -131,33 +139,37 @@ class Space:
         return values
 
     def keys(self, values: Values) -> Values:
-        """The dotted keys that a sample sets."""
+        """Returns the dotted keys that a sample sets, with their values."""
         return {key: value for name in values for key, value in self.parameters[name].keys(values[name]).items()}
 
     def branches(self) -> Iterator[tuple[Parameter, Values]]:
-        """Samples that together try every option and both ends of every range, one at a time; at least one sample."""
+        """Yields each parameter with each of its checked values, as a sample.
+
+        All other parameters have their first value, or the value that the conditions of the parameter need.
+        """
         for parameter in self:
-            for value in parameter.extremes():
-                fixed = {parameter.name: value, **self._ancestors(parameter)}
-                sample = self.sample(lambda p, fixed=fixed: fixed.get(p.name, p.extremes()[0]))  # type: ignore[misc]
+            for value in parameter.checked_values():
+                fixed = {parameter.name: value, **self._condition_values(parameter)}
+                sample = self.sample(lambda p, fixed=fixed: fixed.get(p.name, p.checked_values()[0]))  # type: ignore[misc]
                 if sample.get(parameter.name) == value:
                     yield parameter, sample
 
     def first(self) -> Values:
-        """The sample with the first option or the lower end everywhere."""
-        return self.sample(lambda parameter: parameter.extremes()[0])
+        """Returns the sample with the first option or the lower bound of each parameter."""
+        return self.sample(lambda parameter: parameter.checked_values()[0])
 
-    def _ancestors(self, parameter: Parameter) -> Values:
+    def _condition_values(self, parameter: Parameter) -> Values:
+        """Returns values that meet the conditions of a parameter, and the conditions of the parameters they name."""
         needed = {name: options[0] for name, options in parameter.when.items()}
         for name in parameter.when:
-            needed = {**self._ancestors(self.parameters[name]), **needed}
+            needed = {**self._condition_values(self.parameters[name]), **needed}
         return needed
 
     def with_types(self, types: Mapping[str, str]) -> Space:
-        """The same space with the types of its ranges known.
+        """Returns the space with types for its ranges.
 
         Raises:
-            ConfigError: An integer range with a bound that is none.
+            ConfigError: A bound or the step of an integer range is not an integer.
         """
         typed = {p.name: replace(p, type=types.get(p.name, p.type)) for p in self}
         for parameter in typed.values():
@@ -170,12 +182,16 @@ class Space:
         return Space(typed)
 
     def dump(self) -> Values:
-        """The space as it stands in a spec."""
+        """Returns the space as a spec holds it."""
         return {parameter.name: parameter.dump() for parameter in self}
 
 
 def _ordered(parameters: Mapping[str, Parameter]) -> list[Parameter]:
-    """Parents first, otherwise as given."""
+    """Returns the parameters in the given order, but each after the parameters that its conditions name.
+
+    Raises:
+        ConfigError: A parameter depends on itself.
+    """
     done: dict[str, Parameter] = {}
 
     def visit(parameter: Parameter, path: tuple[str, ...]) -> None:

@@ -1,11 +1,13 @@
-"""The sweep spec: what is asked of a sweep, with everything that is not said filled in."""
+"""The sweep spec, with all defaults filled in."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
-from lit_dl.config.keys import Config, dump_yaml, flatten, get_key
+from lit_dl.config.keys import Config, flatten, get_key
 from lit_dl.config.overlay import merge, overlay
+from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
 from sweeps.spec.objective import Objective
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity
@@ -14,7 +16,7 @@ from sweeps.spec.space import Space, Values
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
 FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
-"""What a sweep must keep when it is continued. Everything else may change between two launches."""
+"""Fields that make trials comparable. They must not change between launches of a study; all other fields may."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,12 @@ class Plugin:
 
 @dataclass(frozen=True)
 class SlotSize:
-    """What one trial gets to run on.
+    """The resources of a slot, which runs one trial at a time.
 
     Args:
-        gpus: GPUs: a whole number, on which a trial trains together, or a share such as 0.25. `None`: one where there
-            are any.
-        cpus: CPU cores. `None`: the machine's, divided by its slots.
+        gpus: A whole number of GPUs, on which a trial trains by DDP, or a share of a GPU such as 0.25. `None`: one GPU
+            if the machine has any.
+        cpus: CPU cores. `None`: the cores of the machine divided by its slots.
     """
 
     gpus: float | None = None
@@ -40,37 +42,37 @@ class SlotSize:
 
     @property
     def devices(self) -> int | None:
-        """Devices on which a trial trains together, where that is said."""
+        """Devices that a trial trains on, if `gpus` gives a whole number."""
         return int(self.gpus) if self.gpus is not None and self.gpus >= 1 else None
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep, with everything that is not said filled in.
+    """What a sweep is asked to do.
 
     Args:
-        name: Name of the study; of the run folder too, unless that is given.
+        name: Name of the study, and of the run folder by default.
         base: The run config that every trial starts from, in normal form.
-        objectives: What is optimized; the first is what checkpoints and early stopping watch.
-        n_trials: Runs in total, over all interruptions.
-        space: What is sampled.
+        objectives: Metrics to optimize. Checkpoints and early stopping monitor the first.
+        n_trials: Trials in total, over all launches.
+        space: The search space.
         runs: Named configurations to run before sampling, each as dotted keys and values.
-        seeds: How often each configuration is repeated, with seeds counted up from the base's.
-        sampler: Which Optuna sampler.
-        pruner: Which Optuna pruner; `None`: nothing is pruned.
-        evaluate_test: Whose metrics on the test set are taken: the best trial's, all, or none.
-        check: How far trials are checked before the first: parse, build, or step.
-        workers: Processes; `None`: one a GPU or one a CPU core.
-        timeout: Seconds after which no trial goes on; `None`: no limit.
-        max_failures: Failed trials in a row that end the sweep.
-        slot: What one trial gets to run on.
+        seeds: Repeats of each configuration, with seeds counted up from the seed of the base.
+        sampler: A sampler of Optuna.
+        pruner: A pruner of Optuna; `None`: no trial is pruned.
+        evaluate_test: Trials that are evaluated on the test set: `best`, `all`, or `none`.
+        check: Extent of the checks before trial 0: `parse`, `build`, or `step`.
+        workers: Worker processes; `None`: one per GPU, or one per CPU core.
+        timeout: Seconds after which the sweep stops; `None`: no limit.
+        max_failures: Consecutive failed trials that end the sweep.
+        slot: The resources of a trial.
         trial_timeout_s: Seconds, over all attempts, after which a trial ends; `None`: no limit.
-        keep: Whose checkpoints stay: `all`, `none`, or those of the best so many configurations, as `best_5`.
-        retry_out_of_memory: Whether a trial that runs out of memory goes on with half the batch, accumulated to the
-            same effective one.
-        tracking: Laid on `tracking` of the base.
-        published: Published figures of `runs`, which reports set beside ours.
-        claims: What is claimed of `runs`, which reports judge.
+        keep: Checkpoints that are kept: `all`, `none`, or those of the K best configurations, as `best_5`.
+        retry_out_of_memory: Whether a trial that runs out of memory is retried with half the batch size, and gradients
+            accumulated over two batches.
+        tracking: Keys that replace those of `tracking` in the base.
+        published: Published figures of `runs`, which reports compare with ours.
+        claims: Published claims about `runs`, which reports test.
     """
 
     name: str
@@ -97,16 +99,16 @@ class SweepSpec:
 
     @property
     def max_epochs(self) -> int:
-        """Epochs a trial may last, as far as the base says: what Hyperband divides by."""
+        """Greatest number of epochs of a trial, as in the base. Hyperband takes it as its maximum resource."""
         return int((self.base.get("trainer") or {}).get("max_epochs") or 20)
 
     def configuration(self, values: Values, run: str | None, seed_number: int) -> Config:
-        """The run config of a trial, before defaults are filled in.
+        """Returns the run config of a trial, without defaults.
 
         Args:
             values: Sampled values by name of the parameter.
-            run: Name of a configuration of `runs`.
-            seed_number: From 0; counted up from the base's seed.
+            run: Name of a configuration of `runs`; `None`: there is none.
+            seed_number: Number of the repeat, from 0.
         """
         keys = {**self.space.keys(values), **(self._run_keys(run) if run else {})}
         config = merge(overlay(self.base, keys), {"tracking": self.tracking} if self.tracking else {})
@@ -121,7 +123,7 @@ class SweepSpec:
         return config
 
     def seed(self, seed_number: int, config: Config | None = None) -> int:
-        """The seed of a repeat: that of a run config (default: the base), plus the number of the repeat."""
+        """Returns the seed of a repeat: that of a run config (default: the base), plus the number of the repeat."""
         seed = (self.base if config is None else config).get("seed_everything", 0)
         return (0 if isinstance(seed, bool) else int(seed)) + seed_number
 
@@ -133,67 +135,55 @@ class SweepSpec:
         return keys
 
     def quantities(self) -> list[tuple[str, Quantity, list[str]]]:
-        """What published figures and claims are about: the key of each, its quantity, and the runs it names."""
+        """Returns the key, the quantity, and the named runs of each published table and claim."""
         found = [(f"published[{i}]", table.quantity, [*table.values]) for i, table in enumerate(self.published)]
         return found + [(f"claims[{i}]", c.quantity, [*c.first, *c.second]) for i, c in enumerate(self.claims)]
 
     def dump(self) -> str:
-        """Returns the resolved spec as YAML. It holds every field, and `load_spec` reads it back."""
-        first: Config = {
-            "name": self.name,
-            "base": self.base,
-            "objective": [{"metric": o.metric, "direction": o.direction} for o in self.objectives],
-            "n_trials": self.n_trials,
-            "space": self.space.dump(),
-            "runs": self.runs,
-            "seeds": self.seeds,
-            "sampler": _plugin_values(self.sampler),
-            "pruner": _plugin_values(self.pruner),
-        }
-        names = [f.name for f in fields(self) if f.name != "objectives" and f.name not in first]
-        return dump_yaml({**first, **{name: _plain(getattr(self, name)) for name in names}})
+        """Returns the spec as YAML. It holds every field, and `load_spec` reads it back."""
+        return dump_yaml({spec_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)})
 
 
-def _plain(value: object) -> object:
-    """A field as YAML holds it."""
+def spec_key(field_name: str) -> str:
+    """Returns the key of the YAML file that holds a field of `SweepSpec`."""
+    return "objective" if field_name == "objectives" else field_name
+
+
+def _plain(value: Any) -> Any:
+    """Returns the value of a field as YAML can hold it."""
     if isinstance(value, list):
-        return [_plain(part) for part in value]
-    if isinstance(value, PublishedTable | PublishedClaim):
+        return [_plain(element) for element in value]
+    if isinstance(value, Space | PublishedTable | PublishedClaim):
         return value.dump()
-    return asdict(value) if isinstance(value, SlotSize) else value
+    return {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else value
 
 
 def processes_of(config: Config) -> int:
-    """How many processes train together by a run config, one a device."""
+    """Returns the world size of a run config: processes that train together, one per device."""
     devices = get_key(config, "trainer.devices")
     if isinstance(devices, list):
         return len(devices)
     return int(devices) if str(devices).isdecimal() else 1
 
 
-def _plugin_values(plugin: Plugin | None) -> Values | None:
-    return None if plugin is None else {"class_path": plugin.class_path, "init_args": plugin.init_args}
-
-
 def check_continues(old: SweepSpec, new: SweepSpec) -> None:
-    """Refuses to continue a study as another one.
+    """Refuses to continue a study with a spec that makes its trials incomparable.
 
     Raises:
-        ConfigError: The base, the space, the runs, the seeds or the objective differ.
+        ConfigError: One of the `FIXED` fields differs.
     """
-    for key in FIXED:
-        before, after = (getattr(spec, key) for spec in (old, new))
-        if key == "space":
-            before, after = before.dump(), after.dump()
+    for name in FIXED:
+        before, after = (_plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(
-                key.rstrip("s") if key == "objectives" else key,
+                spec_key(name),
                 f"must stay what this run folder began with ({what}); name another --run_dir, or set it back",
             )
 
 
 def _difference(before: Values, after: Values) -> str:
+    """Returns the first dotted key that differs, with both values."""
     old, new = dict(flatten(before)), dict(flatten(after))
     key = next(k for k in {**old, **new} if old.get(k) != new.get(k) or (k in old) != (k in new))
     return f"{key}: {new.get(key)!r} is not {old.get(key)!r}"

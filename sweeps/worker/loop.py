@@ -18,7 +18,7 @@ import torch
 
 from lit_dl.cli.command import ignore_slurm, silence_lightning
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import load_yaml
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import retry_on_full_disk
 from lit_dl.tracking import Mode, resolve_wandb_mode

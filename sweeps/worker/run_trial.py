@@ -9,8 +9,9 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from lit_dl.config.keys import Config, get_key, load_yaml
+from lit_dl.config.keys import Config, get_key
 from lit_dl.config.overlay import merge, overlay
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.tracking import Mode
 from sweeps.spec.spec import SweepSpec, processes_of
 from sweeps.study.records import TrialClaim, TrialOutcome, read_outcome, write_outcome

@@ -17,7 +17,7 @@ from paths import SUPPORT
 from lit_dl.cli.command import command
 from lit_dl.cli.lit_cli import build_run, parse_config
 from lit_dl.config.classes import import_class
-from lit_dl.config.keys import dump_yaml, load_yaml
+from lit_dl.config.yaml_io import dump_yaml, load_yaml
 from lit_dl.errors import ConfigError, LitError
 from lit_dl.modules.classifier import Classifier
 

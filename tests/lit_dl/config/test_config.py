@@ -8,20 +8,9 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
-from lit_dl.config.keys import (
-    as_json,
-    check_keys,
-    class_paths,
-    dump_yaml,
-    flatten,
-    get_key,
-    lightning_form,
-    load_yaml,
-    normal_key,
-    normalize,
-    parse_yaml,
-    to_config_error,
-)
+from lit_dl.config.keys import check_keys, class_paths, flatten, get_key, lightning_form, normal_key, normalize
+from lit_dl.config.parser_errors import to_config_error
+from lit_dl.config.yaml_io import as_json, dump_yaml, load_yaml, parse_yaml
 from lit_dl.errors import ConfigError
 
 FOREIGN = {"class_path": "mine.Net", "init_args": {"hidden": 3, "inner": {"a": 1}}}

@@ -8,8 +8,9 @@ import pytest
 from paths import REPOSITORY
 
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import load_yaml, normalize
+from lit_dl.config.keys import normalize
 from lit_dl.config.overlay import merge
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.modules.supervised import SupervisedModule
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.preflight import check_spec

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lit_dl.cli.command import command
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import load_yaml, normalize
+from lit_dl.config.keys import normalize
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.data.toy import GATES, Gate, LinearRegressionDataModule, LogicGateDataModule
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier

@@ -17,7 +17,7 @@ from torch._inductor.utils import fresh_cache
 
 from lit_dl.cli.command import command
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import dump_yaml
+from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.nn import compilation
 from lit_dl.nn.compilation import compile_network
 

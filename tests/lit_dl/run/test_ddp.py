@@ -20,8 +20,8 @@ from torch.distributed.utils import _recursive_to
 
 from lit_dl.cli.command import command
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import dump_yaml
 from lit_dl.config.overlay import overlay
+from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.data.batches import Batches, Minibatches, Scale
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier

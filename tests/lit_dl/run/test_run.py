@@ -12,8 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_dl.cli.lit_cli import build_run, parse_config
-from lit_dl.config.keys import load_yaml
 from lit_dl.config.overlay import merge
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError, DataError
 from lit_dl.run.run import Run
 

@@ -10,8 +10,9 @@ from sweep_specs import resolved_spec, tiny_spec
 
 from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
-from sweeps.spec.parse_spec import load_spec, parse_duration, parse_spec
+from sweeps.spec.parse_spec import load_spec, parse_spec
 from sweeps.spec.spec import SweepSpec, check_continues
+from sweeps.spec.value_checks import duration
 
 
 def test_the_resolved_spec_reads_back_the_same(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_relative_base_is_looked_up_beside_the_spec(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [(90, 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("0.5", 0.5)])
 def test_durations(text: object, seconds: float) -> None:
-    assert parse_duration(text, "timeout") == seconds
+    assert duration(text, "timeout") == seconds
 
 
 def test_only_what_leaves_old_trials_comparable_may_change(tmp_path: Path) -> None:

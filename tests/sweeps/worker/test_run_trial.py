@@ -14,7 +14,8 @@ import torch
 from optuna.trial import TrialState
 from sweep_specs import resolved_spec, tiny_spec
 
-from lit_dl.config.keys import get_key, load_yaml
+from lit_dl.config.keys import get_key
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.run.run import Run
 from sweeps.results import Row, rows_of
 from sweeps.spec.spec import SweepSpec

@@ -25,7 +25,7 @@ from sweep_specs import resolved_spec, tiny_spec
 import sweeps.worker.run_trial
 from lit_dl import Classifier
 from lit_dl.cli.lit_cli import build_run
-from lit_dl.config.keys import load_yaml
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.run.run import Run
 from lit_dl.tracking import Mode, logged_rows

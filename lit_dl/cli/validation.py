@@ -1,4 +1,4 @@
-"""What a parser lets through and a run cannot use."""
+"""Checks of values that the parser accepts and a run cannot use."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from pathlib import Path
 from typing import Any, get_args
 from zipfile import is_zipfile
 
-from lit_dl.config.keys import Config, flatten, readable_type
+from lit_dl.config.keys import Config, flatten
+from lit_dl.config.parser_errors import readable_type
 from lit_dl.errors import ConfigError
 
 
 def check_seed(seed: object) -> None:
-    """Refuses a seed that generators do not take.
+    """Refuses a seed that the generators do not accept.
 
     Raises:
-        ConfigError: Neither true (a random one), false, nor a whole number in [0, 2**32).
+        ConfigError: The seed is neither true (a random seed), nor false, nor a whole number in [0, 2**32).
     """
     if not isinstance(seed, bool) and not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ConfigError("seed_everything", f"must be a whole number from 0 to {2**32 - 1}; got {seed!r}")
 
 
 def refuse_null(config: Config, types: Mapping[str, Any]) -> None:
-    """Refuses null where the annotation has none: jsonargparse takes it for any type.
+    """Refuses null where the annotation does not allow it; jsonargparse accepts null for any type.
 
     Args:
         config: In normal form.
         types: Annotations by dotted key.
 
     Raises:
-        ConfigError: A key whose value must not be null.
+        ConfigError: A value must not be null.
     """
     for key, value in flatten(config):
         kind = types.get(key)
@@ -41,7 +42,7 @@ def check_checkpoint(path: Path) -> None:
     """Refuses a file that cannot be a checkpoint.
 
     Raises:
-        ConfigError: It is missing, or not what `torch.save` writes.
+        ConfigError: The file is missing, or `torch.save` did not write it.
     """
     if not is_zipfile(path):
         what = "is not what torch.save writes" if path.exists() else "does not exist"
@@ -49,10 +50,10 @@ def check_checkpoint(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder of a run.
+    """Creates the folder of a run.
 
     Raises:
-        ConfigError: It cannot be.
+        ConfigError: The folder cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
