@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree. Imports no torch, so that a command can report bad input before it loads anything.
+"""The exception tree. Imports no torch, so that a command can report bad input before it loads anything.
 
 LitError
 ├── ConfigError      a key, its value, and what must hold; nothing was started
@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 
 class LitError(Exception):
-    """Base of every error that is the user's to mend; commands print it without a traceback and exit with 2."""
+    """Base of all errors that the user can fix. Commands print it without a traceback and exit with status 2."""
 
 
 class ConfigError(LitError, ValueError):
@@ -22,7 +22,7 @@ class ConfigError(LitError, ValueError):
 
     Args:
         key: Dotted key, such as `model.network.depth`, or the place in a file.
-        problem: What must hold, what was given, and what to do.
+        problem: The rule, the given value, and what to do about it.
     """
 
     def __init__(self, key: str, problem: str) -> None:
@@ -31,11 +31,11 @@ class ConfigError(LitError, ValueError):
         self.problem = problem
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str]]:
-        return type(self), (self.key, self.problem)  # crosses from the process that checks to the one that prints
+        return type(self), (self.key, self.problem)  # it is pickled by the process that checks a spec
 
 
 class DataError(LitError):
-    """A data file that is missing, damaged or half copied. The text starts with the file's path."""
+    """A data file that is missing, damaged or incomplete. The text starts with the file's path."""
 
 
 class StorageError(LitError):
@@ -43,14 +43,14 @@ class StorageError(LitError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'relu'?` for the nearest known name, or an empty text when none is near."""
+    """Returns `; did you mean 'relu'?` with the nearest known name; an empty text when none is near."""
     near = get_close_matches(name, list(known), n=3, cutoff=0.6)
-    swapped = [word for word in near if sorted(word) == sorted(name)]  # adma is adam rather than adamax
+    swapped = [word for word in near if sorted(word) == sorted(name)]  # `adma` is `adam` rather than `adamax`
     return f"; did you mean {[*swapped, *near][0]!r}?" if near else ""
 
 
 def unknown_name(key: str, name: object, known: Iterable[str]) -> ConfigError:
-    """The error for a name that is in no table: lists the table, offers the nearest.
+    """Returns the error for an unknown name. It lists the known names and suggests the nearest.
 
     >>> str(unknown_name("model.network.activation", "rleu", ["relu", "tanh"]))
     "model.network.activation: 'rleu' is not one of relu, tanh; did you mean 'relu'?"
@@ -60,7 +60,7 @@ def unknown_name(key: str, name: object, known: Iterable[str]) -> ConfigError:
 
 
 def never_logged(key: str, metric: str, logged: Iterable[str]) -> ConfigError:
-    """The error for a metric to watch that no epoch has: lists those that are, offers the nearest."""
+    """Returns the error for a metric to monitor that no epoch has. It lists the metrics that are logged."""
     names = list(logged)
     return ConfigError(
         key, f"{metric!r} is never logged; logged are {', '.join(names) or 'none'}{suggest(metric, names)}"
@@ -69,7 +69,7 @@ def never_logged(key: str, metric: str, logged: Iterable[str]) -> ConfigError:
 
 @contextmanager
 def key_prefix(prefix: str) -> Iterator[None]:
-    """Puts `prefix.` before the key of a ConfigError raised inside."""
+    """Context manager: puts `prefix.` before the key of a ConfigError that is raised inside."""
     try:
         yield
     except ConfigError as error:

@@ -1,8 +1,8 @@
-"""Where every random number of a run comes from: its seed, the epoch, and what the number is for.
+"""Random generators: each random number of a run is a function of its seed, the epoch and a named stream.
 
-At the start of each epoch all generators are set from (seed, epoch), and on several devices from the rank too, so that
-dropout differs between them; data order and initialization have streams of their own, the same on all devices. So a run
-that resumes after a completed epoch draws what the uninterrupted run would have drawn, with no generator saved.
+All global generators are set from (seed, epoch) at the start of each epoch. On several devices the rank is added, so
+that dropout differs between them. Data order and initialization have streams of their own, the same on all devices. So
+a run that resumes after a completed epoch draws the same numbers as an uninterrupted run, without saved generators.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lit_dl.seeds import derive
 
 
 def generator(seed: int, *stream: object) -> torch.Generator:
-    """A CPU generator of its own for one stream."""
+    """Returns a new CPU generator for one stream, such as `generator(seed, "initialization")`."""
     return torch.Generator().manual_seed(derive(seed, *stream))
 
 
 def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
-    """Sets the generators of Python, NumPy and torch (every device) for `epoch`, counted from 1.
+    """Seeds the generators of Python, NumPy and torch (all devices) for an epoch, counted from 1.
 
-    Rank 0 draws what a run on one device draws; each other rank has a stream of its own.
+    Rank 0 draws the same numbers as a run on one device. Each other rank has a stream of its own.
     """
     value = derive(seed, "epoch", epoch, *(("rank", rank) if rank else ()))
     random.seed(value)
@@ -33,5 +33,5 @@ def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
 
 
 def run_seed() -> int:
-    """The seed of the run in progress, as Lightning's `seed_everything` keeps it; 0 when it was never called."""
+    """Returns the seed of the current run, which Lightning's `seed_everything` keeps; 0 when it was never called."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))

@@ -1,4 +1,4 @@
-"""Seeds from seeds. Imports no torch, so that a sweep can draw without."""
+"""Derives seeds from seeds. Imports no torch, so that a sweep can sample without it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from hashlib import blake2b
 
 
 def derive(seed: int, *stream: object) -> int:
-    """A seed for one stream, in [0, 2**63): the same for the same arguments on every machine, unrelated for others.
+    """Returns a seed for one stream, in [0, 2**63).
+
+    Equal arguments give equal seeds on every machine. Different arguments give unrelated seeds.
 
     >>> derive(0, "order", 1) == derive(0, "order", 1) != derive(0, "order", 2)
     True

@@ -1,4 +1,4 @@
-"""Weights & Biases: the only place that imports wandb."""
+"""Weights & Biases. This is the only module that imports wandb."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_wandb_mode(mode: Mode) -> Mode:
-    """What `auto` means here and now: online when a key is configured and the server answers, offline otherwise.
+    """Returns the mode that `auto` stands for: online when a key is configured and the server answers, else offline.
 
     Raises:
         ConfigError: `online` without a key.
@@ -65,29 +65,36 @@ def _server_answers(timeout_s: float = 3.0) -> bool:
         return False
 
 
+_BLOCK_BYTES = 32768
+_HEADER_BYTES = 7  # of the file, and of each part of a record: checksum, length, kind
+_FULL_RECORD, _LAST_PART = 1, 4
+
 _Row = dict[str, Any]
 
 
 def logged_rows(path: Path) -> Iterator[_Row]:
-    """The rows of the history in one of W&B's files, up to where a killed process may have broken it off.
+    """Yields the history rows in a `.wandb` file, up to where a killed process may have truncated it.
 
-    The file is a header of 7 bytes, and records in LevelDB's log format, in parts that end with a block of 32 KiB.
+    wandb 0.31 has no public reader. The file is a header and records in LevelDB's log format: blocks of 32 KiB, with
+    records split into parts at the end of a block.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     content = path.read_bytes()
-    place, parts = 7, b""
-    while place + 7 <= len(content):
-        if (left := 32768 - place % 32768) < 7:
-            place += left
+    offset = _HEADER_BYTES
+    parts = b""
+    while offset + _HEADER_BYTES <= len(content):
+        if (padding := _BLOCK_BYTES - offset % _BLOCK_BYTES) < _HEADER_BYTES:
+            offset += padding
             continue
-        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if place > len(content):
+        start = offset + _HEADER_BYTES
+        _, length, kind = struct.unpack("<IHB", content[offset:start])
+        offset = start + length
+        if offset > len(content):
             return
-        if kind not in (1, 4):  # neither whole, nor the last part
+        parts += content[start:offset]
+        if kind not in (_FULL_RECORD, _LAST_PART):
             continue
         try:
             record = Record.FromString(parts)
@@ -98,19 +105,37 @@ def logged_rows(path: Path) -> Iterator[_Row]:
             yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
 
 
+def _init_wandb(mode: Mode, **arguments: Any) -> Any:
+    """Starts a W&B run that prints nothing and measures nothing of the machine."""
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        x_disable_stats=True,
+        x_disable_meta=True,
+        disable_git=True,
+        x_transaction_log_flush_interval=0.2,  # with the default, 15 s, a killed run leaves an empty file
+    )
+    resolved = resolve_wandb_mode(mode)
+    if resolved == "offline":  # without this W&B sends error reports to its server even when it is offline
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    return wandb.init(mode=resolved, settings=settings, reinit="create_new", **arguments)  # type: ignore[arg-type]
+
+
 class Tracker:
     """One W&B run, for one run of ours.
 
     Args:
         mode: `online`, `offline` or `disabled`; see `resolve_wandb_mode` for `auto`.
-        folder: Where W&B keeps its files, in a folder `wandb`.
+        folder: W&B keeps its files in the folder `wandb` below it.
         project: W&B project.
         name: Display name.
         group: Group, such as the study.
-        run_id: W&B's id, unique in the project; a second run under the same id continues it. `None`: a random one.
-        config: The run config, recorded with the run.
+        run_id: W&B run id, unique in the project. A second run with the same id continues the first. `None`: a new id.
+        config: The run config, stored with the run.
         tags: Labels.
-        entity: Account or team. `None`: the default of the key.
+        entity: Account or team. `None`: the default of the API key.
     """
 
     def __init__(
@@ -127,22 +152,9 @@ class Tracker:
         entity: str | None = None,
     ) -> None:
         started = perf_counter()
-        import wandb
-
-        settings = wandb.Settings(
-            silent=True,
-            console="off",
-            x_disable_stats=True,
-            x_disable_meta=True,
-            disable_git=True,
-            x_transaction_log_flush_interval=0.2,  # the default of 15 s leaves a killed run empty
-        )
-        settled = resolve_wandb_mode(mode)
-        if settled == "offline":  # W&B would tell its server how it is used all the same
-            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._folder = folder
-        self._run = wandb.init(
-            mode=settled,  # type: ignore[arg-type]
+        self._run = _init_wandb(
+            mode,
             dir=str(folder),
             project=project,
             entity=entity,
@@ -152,15 +164,14 @@ class Tracker:
             resume="allow" if run_id else None,
             config=dict(config or {}),
             tags=tags,
-            settings=settings,
-            reinit="create_new",
         )
         self._run.define_metric("epoch")
         self._run.define_metric("*", step_metric="epoch")
         self.seconds = perf_counter() - started
+        """Time spent in W&B."""
 
     def logger(self) -> Any:
-        """A Lightning logger on this run, whose `epoch` counts from 1."""
+        """Returns a Lightning logger on this run. Its `epoch` counts from 1."""
         from lightning.pytorch.loggers import WandbLogger
 
         tracker = self
@@ -177,25 +188,24 @@ class Tracker:
         return EpochLogger(experiment=self._run, log_model=False)
 
     def resume(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Logs what W&B lost with an earlier process that was killed; call it before the first new epoch.
+        """Logs again what W&B lost when an earlier process was killed. Must be called before the first new epoch.
 
-        Such a process takes with it what it had not sent to the server (up to 15 s) or not yet written (0.2 s). An
-        online run takes what the server lacks from the files of earlier processes; the rest, and all there is to take
-        offline, is in `rows`.
+        A killed process loses what it had not sent to the server (up to 15 s) or not written to its file (0.2 s). An
+        online run logs what the server lacks from the files of earlier processes. What these lack too is in `rows`.
 
         Args:
-            rows: The row of each epoch that was completed, with its `epoch`.
+            rows: The rows of the completed epochs.
         """
         started = perf_counter()
         last = max((row["epoch"] for row in rows), default=0)
         kept, lost = self._earlier_rows()
         for earlier in lost:
-            if earlier.get("epoch", 0) <= last:  # the next is trained again
+            if earlier.get("epoch", 0) <= last:  # later epochs are trained and logged again
                 self._run.log({name: value for name, value in earlier.items() if not name.startswith("_")})
         names: dict[float, set[str]] = {}
         for earlier in [*kept, *lost]:
             names.setdefault(earlier.get("epoch", 0), {"epoch", "elapsed_s"}).update(earlier)
-        first = max((epoch for epoch in names if epoch <= last), default=0)  # the epoch in which the files end
+        first = max((epoch for epoch in names if epoch <= last), default=0)  # the last epoch that the files have
         for row in rows:
             there = names.get(row["epoch"], {"epoch", "elapsed_s"})
             if row["epoch"] >= first and not row.keys() <= there:
@@ -203,26 +213,27 @@ class Tracker:
         self.seconds += perf_counter() - started
 
     def _earlier_rows(self) -> tuple[list[_Row], list[_Row]]:
-        """The rows in the files of earlier processes that this run has, and those that it must log again."""
-        run, found = self._run, self._folder.glob(f"wandb/*run-*-{self._run.id}/run-{self._run.id}.wandb")
+        """Returns the rows of earlier processes that W&B has, and those that this run must log again."""
+        run = self._run
+        found = self._folder.glob(f"wandb/*run-*-{self._run.id}/run-{self._run.id}.wandb")
         paths = sorted(found, key=lambda path: path.parent.name.removeprefix("offline-"))
         paths = [path for path in paths if path != Path(run.settings.sync_file)]
         offline = [path for path in paths if path.parent.name.startswith("offline-")]
-        if run.offline:  # what online processes had not sent is not known here
+        if run.offline:  # nobody can say here which rows online processes had sent
             return [row for path in offline for row in logged_rows(path)], []
         lost: list[_Row] = []
         for path in offline:
             synced = path.with_suffix(".wandb.synced")
             if not synced.exists():
                 lost += logged_rows(path)
-                synced.touch()  # so that `wandb sync` leaves it out
-        # A process that resumed wrote again, under the same steps, what the server lacked then.
+                synced.touch()  # `wandb sync` skips a file that is marked so
+        # A resumed process logged again, under the same steps, what the server lacked then: the latest file counts.
         by_step = {row["_step"]: row for path in paths if path not in offline for row in logged_rows(path)}
         sent = [by_step[step] for step in sorted(by_step) if step < run.starting_step]
         return sent, lost + [by_step[step] for step in sorted(by_step) if step >= run.starting_step]
 
     def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
-        """Records the summary and closes the run."""
+        """Stores the summary and closes the W&B run."""
         started = perf_counter()
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=1 if failed else 0)

@@ -1,4 +1,4 @@
-"""The states of random generators, kept in checkpoints."""
+"""A callback that keeps the states of random generators in checkpoints."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _KEY = "generator_states"
 
 
 class GeneratorStates(Callback):
-    """Saves the states of the generators of Python, NumPy and torch (CPU and every CUDA device), and of those that the
-    training DataLoaders or their samplers were given; a run that is resumed from the end of an epoch goes on with them.
+    """Saves the states of the generators of Python, NumPy and torch (CPU and all CUDA devices), and of the generators
+    that the training DataLoaders and their samplers were given. A run that resumes from the end of an epoch restores
+    them.
 
-    Within an epoch our generators are set from (seed, epoch) anyway. This is for what is drawn before that: by
-    DataLoaders that are made anew for an epoch (`reload_dataloaders_every_n_epochs=1`), by callbacks that come before
-    ours, by a `DataLoader(generator=...)`, whose state goes on from epoch to epoch.
+    `EpochSeeds` seeds the global generators at the start of each epoch. This callback covers everything else that draws:
+    DataLoaders that are made anew for an epoch (`reload_dataloaders_every_n_epochs=1`), callbacks that come before
+    `EpochSeeds`, and a `DataLoader(generator=...)`, because its state continues from epoch to epoch.
 
-    Together they make a resumed run equal the uninterrupted one to the last digit, for a module and data of any kind,
-    but for what nobody can restore:
+    Together they make a resumed run equal an uninterrupted one to the last digit, for any module and data, except:
 
-    - generators and counters of the user's own objects (a dataset, a transform, a sampler that keeps a state not in
-      `generator`, the generator of a validation DataLoader), unless the module or data module saves them by itself;
-    - the worker processes of a DataLoader with `persistent_workers`: they start anew, with other generators;
+    - generators and counters of the user's own objects (a dataset, a transform, a sampler with a state outside of
+      `generator`, the generator of a validation DataLoader), unless the module or data module saves them itself;
+    - the worker processes of a DataLoader with `persistent_workers`, which start anew with other generators;
     - DataLoaders that are made anew every two or more epochs and draw while they are made;
-    - a place within an epoch: what was done since the last completed epoch is done again;
-    - kernels on a GPU whose results differ from run to run;
+    - a position within an epoch: what was done since the last completed epoch is done again;
+    - GPU kernels with results that differ from run to run;
     - with several devices, the states of ranks other than 0.
     """
 
@@ -56,7 +56,7 @@ class GeneratorStates(Callback):
 
 
 def global_states() -> dict[str, Any]:
-    """The states of the generators that a process has, as plain values and tensors, which load without unpickling."""
+    """Returns the states of the global generators, as plain values and tensors that load without unpickling."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -67,7 +67,7 @@ def global_states() -> dict[str, Any]:
 
 
 def set_global_states(states: dict[str, Any]) -> None:
-    """Sets the generators to `global_states` of before; those of CUDA where there are as many devices."""
+    """Restores what `global_states` returned. CUDA's are restored only when the number of devices is the same."""
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
@@ -78,7 +78,7 @@ def set_global_states(states: dict[str, Any]) -> None:
 
 
 def _generators_of_loaders(trainer: Trainer) -> list[Generator]:
-    """The generators that the training DataLoaders and their samplers were given, each once, always in one order."""
+    """Returns the generators of the training DataLoaders and their samplers, without duplicates, in a fixed order."""
     loaders = CombinedLoader(trainer.train_dataloader).flattened if trainer.train_dataloader is not None else []
     found: dict[int, Generator] = {}
     for loader in loaders:

@@ -1,4 +1,4 @@
-"""`predictions.csv`: one row a sample."""
+"""A callback that writes `predictions.csv`, one row a sample."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from lit_dl.modules.regressor import Regressor
 
 
 class PredictionTable(BasePredictionWriter):
-    """Writes `sample` (from 0, in order), then of a `Regressor` the values, `value_1` and so on, and of other modules
-    `class` and `probability` when `predict_step` gives class probabilities.
+    """Writes the predictions of a module as CSV.
+
+    The columns are `sample` (from 0, in order), then the values `value_1`, `value_2` and so on of a `Regressor`. Of
+    other modules they are `class` and `probability`, when `predict_step` returns class probabilities.
 
     Args:
         path: The CSV file.

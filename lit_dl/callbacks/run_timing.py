@@ -1,4 +1,4 @@
-"""Where the time of a run goes."""
+"""A callback that measures the time and the peak memory of a run."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ import psutil
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-_KEPT = ("train_s", "validate_s", "data_s", "peak_memory_bytes")
+_STATE = ("train_s", "validate_s", "data_s", "peak_memory_bytes")
 
 
 class RunTiming(Callback):
-    """Seconds in training and validation steps and waiting for data, and the peak of memory; from `on_fit_start` on.
+    """Measures the seconds in training steps, in validation and waiting for data, and the peak memory, from
+    `on_fit_start` on.
 
-    A run that is resumed adds to what its checkpoint says. On a GPU a step is asynchronous: what is counted is the time
-    of the process, and an epoch ends when its metrics are read.
+    A resumed run adds to the values of its checkpoint. On a GPU steps are asynchronous: what is measured is the time of
+    the process, and an epoch ends when its metrics are read.
     """
 
     def __init__(self) -> None:
-        self.train_s = self.validate_s = self.data_s = 0.0
+        self.train_s = 0.0
+        self.validate_s = 0.0
+        self.data_s = 0.0
         self.peak_memory_bytes = 0
-        self._mark = 0.0
+        self._lap_started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _KEPT}
+        return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update({name: state_dict[name] for name in _KEPT})
+        vars(self).update({name: state_dict[name] for name in _STATE})
 
     def _lap(self) -> float:
+        """Returns the seconds since the last lap, and starts the next one."""
         now = perf_counter()
-        lap, self._mark = now - self._mark, now
+        lap = now - self._lap_started
+        self._lap_started = now
         return lap
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002

@@ -34,23 +34,23 @@ class CheckpointFiles:
         self.seconds = 0.0
         """Time spent in saving, over all attempts at the run."""
 
-    def save_best(self, save: SaveCheckpoint, writes: bool) -> None:
+    def save_best(self, save: SaveCheckpoint, is_writer: bool) -> None:
         """Saves the best checkpoint, and backs up the previous one.
 
         Args:
             save: Saves a checkpoint.
-            writes: Whether this rank writes files.
+            is_writer: Whether this rank writes files.
         """
-        if writes and self.keeps_last and self.best.exists():
+        if is_writer and self.keeps_last and self.best.exists():
             with suppress(OSError):  # there is a backup from this epoch already, or the file system has no hard links
                 os.link(self.best, self.backup)
         self.has_best = True
         self._save(self.best, save)
 
-    def save_last(self, save: SaveCheckpoint, writes: bool) -> None:
+    def save_last(self, save: SaveCheckpoint, is_writer: bool) -> None:
         """Saves the checkpoint of the last epoch, which completes it, and deletes the backup."""
         self._save(self.last, save)
-        if writes:
+        if is_writer:
             self.backup.unlink(missing_ok=True)
 
     def _save(self, path: Path, save: SaveCheckpoint) -> None:
@@ -58,17 +58,17 @@ class CheckpointFiles:
         save(path)
         self.seconds += perf_counter() - started
 
-    def roll_back(self, is_ahead: bool, writes: bool) -> None:
+    def roll_back(self, is_ahead: bool, is_writer: bool) -> None:
         """Makes the best checkpoint that of the end of the epoch from which the run resumes.
 
         Args:
             is_ahead: Whether `best.ckpt` is of a later epoch.
-            writes: Whether this rank writes files.
+            is_writer: Whether this rank writes files.
         """
-        if writes and is_ahead:
+        if is_writer and is_ahead:
             self.best.unlink()
             with suppress(FileNotFoundError):
                 self.backup.replace(self.best)
-        if writes:
+        if is_writer:
             self.backup.unlink(missing_ok=True)
         self.has_best = True

@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there."""
+"""Atomic writing of checkpoint files."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from lightning.pytorch import Trainer
 from lit_dl.files import retry_on_full_disk, write_bytes
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, syncs and renames it, and waits for space on a full disk.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file beside it, syncs and renames it, and waits while the disk is full.
 
-    Lightning 2.6 writes into the system's folder for temporary files and moves that: where it is another file system,
-    as it often is, a process that is killed meanwhile leaves half a checkpoint in the place of a whole one.
+    Lightning 2.6 writes to the system's temporary folder and moves the file from there. That is often another file
+    system: then a process that is killed during the move leaves half a checkpoint in the place of a whole one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Saves the checkpoint; what is not a path of this machine (`s3://...`) as Lightning does."""
+        """Saves the checkpoint. A remote path (`s3://...`) is left to Lightning."""
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        content, file = BytesIO(), Path(path)
+        file = Path(path)
+        content = BytesIO()
         torch.save(checkpoint, content)
         retry_on_full_disk(file.parent, lambda: file.parent.mkdir(parents=True, exist_ok=True))
         write_bytes(file, content.getbuffer(), durable=True)
 
 
-def write_whole_checkpoints(trainer: Trainer) -> None:
-    """Has the Trainer save by `WholeCheckpointIO`; a strategy or plugin that has a way of its own keeps it."""
+def save_atomically(trainer: Trainer) -> None:
+    """Sets `AtomicCheckpointIO` on the Trainer, unless its strategy or a plugin has a CheckpointIO of its own."""
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()

@@ -1,4 +1,4 @@
-"""Whether, and after which epoch, a run that ended before its time can go on from the files in its folder."""
+"""Resume: finds the last completed epoch of an interrupted run, and checks that the run can continue from it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.config.keys import Config
 from lit_dl.run.epoch_rows import Row, read_rows
 
-_WHERE_IT_RUNS = ("accelerator", "devices", "num_nodes", "strategy")
+_DEVICE_KEYS = ("accelerator", "devices", "num_nodes", "strategy")
 
 
-def rows_to_keep(run_dir: Path, module: LightningModule, config: Config, writes: bool) -> list[Row]:
-    """The rows of the epochs that a run goes on after; none, with the folder cleared and a line that says why, where it
-    starts with the first.
+def rows_to_keep(run_dir: Path, module: LightningModule, config: Config, is_writer: bool) -> list[Row]:
+    """Returns the rows of the completed epochs, after which the run resumes.
+
+    There are none when the run must start anew. Then the folder is cleared, and a line says why.
 
     Args:
         run_dir: The folder of the run.
-        module: As it is built from the config.
+        module: The module, as it is built from the config.
         config: The run config.
-        writes: Whether this process removes files and prints.
+        is_writer: Whether this rank deletes files and prints.
     """
     rows: list[Row] = []
     try:
         rows = completed_epochs(run_dir, module, config)
     except NotResumableError as error:
-        if writes:
+        if is_writer:
             print(f"{run_dir}: starts anew: {error}", flush=True)
-    if writes:
+    if is_writer:
         remove_unfinished(run_dir)
         if not rows:
             discard(run_dir)
@@ -43,22 +44,22 @@ def rows_to_keep(run_dir: Path, module: LightningModule, config: Config, writes:
 
 
 class NotResumableError(Exception):
-    """Why a run cannot go on."""
+    """The files of a run do not allow to resume it. The text says why."""
 
 
 def config_hash(config: Config) -> str:
-    """What two configs share that give the same run, wherever that is."""
-    trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in _WHERE_IT_RUNS}
+    """Returns a hash of everything in a config that changes the results of the run: not devices, threads, tracking."""
+    trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in _DEVICE_KEYS}
     rest = {key: value for key, value in config.items() if key not in ("trainer", "threads", "tracking")}
     text = json.dumps({**rest, "trainer": trainer}, sort_keys=True, default=str)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def completed_epochs(run_dir: Path, module: LightningModule, config: Config) -> list[Row]:
-    """The rows of the epochs up to the one that `checkpoints/last.ckpt` is the end of; none without that file.
+    """Returns the rows of the epochs up to that of `checkpoints/last.ckpt`; none without that file.
 
     Raises:
-        NotResumableError: The file is damaged, of another run, or ahead of `metrics.csv`.
+        NotResumableError: The file is damaged, belongs to another run, or is ahead of `metrics.csv`.
     """
     path = run_dir / "checkpoints" / "last.ckpt"
     if not path.exists():
@@ -107,8 +108,7 @@ def _fits(saved: Any, ours: Any) -> bool:
 
 
 def is_ahead(best: Path, epoch: int) -> bool:
-    """Whether the checkpoint of the best epoch is of a later epoch than the one that a run goes on after, or of none
-    that can be read."""
+    """Returns whether `best.ckpt` is of a later epoch than `epoch`, or cannot be read. False when there is no file."""
     if not best.is_file():
         return False
     try:
@@ -118,15 +118,15 @@ def is_ahead(best: Path, epoch: int) -> bool:
 
 
 def discard(run_dir: Path) -> None:
-    """Removes what a run left that starts anew: its tables and its checkpoints."""
+    """Deletes the tables and checkpoints of a run that starts anew."""
     checkpoints = run_dir / "checkpoints"
-    left = [run_dir / "metrics.csv", run_dir / "diagnostics.csv", checkpoints / "best.ckpt", checkpoints / "last.ckpt"]
-    for path in [*left, *checkpoints.glob(".*.ckpt.*")]:
+    files = [run_dir / "metrics.csv", run_dir / "diagnostics.csv", checkpoints / "best.ckpt", checkpoints / "last.ckpt"]
+    for path in [*files, *checkpoints.glob(".*.ckpt.*")]:
         path.unlink(missing_ok=True)
 
 
 def remove_unfinished(run_dir: Path) -> None:
-    """Removes what a process that was killed while it wrote a file left beside it."""
+    """Deletes the temporary files of a process that was killed while it wrote a file."""
     for folder in (run_dir, run_dir / "checkpoints"):
         for path in folder.glob(".*.*"):
             if path.suffix[1:].isdigit():

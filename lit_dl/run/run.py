@@ -20,7 +20,7 @@ from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.config.keys import Config
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError, key_prefix
-from lit_dl.run.checkpoint_io import write_whole_checkpoints
+from lit_dl.run.checkpoint_io import save_atomically
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.module_hooks import hooks_of
 from lit_dl.run.monitors import check_monitors
@@ -81,7 +81,7 @@ class Run:
         self.recorders = [recorder]
         self.trainer = self._trainer(trainer, callbacks or [])
         recorder.is_writer = self.trainer.is_global_zero
-        write_whole_checkpoints(self.trainer)
+        save_atomically(self.trainer)
         if self.trainer.world_size > 1 and not self.hooks.syncs_metrics:
             sync_logging(module)
 

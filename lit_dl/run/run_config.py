@@ -1,4 +1,4 @@
-"""The groups of a run config beside trainer, model and data."""
+"""The groups `early_stopping`, `checkpoint` and `tracking` of a run config."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class EarlyStoppingConfig:
     min_delta: float = 0.0
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Checks the values.
 
         Raises:
             ConfigError: A value out of range.
@@ -40,7 +40,7 @@ class EarlyStoppingConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Which epochs are kept.
+    """Which epochs are kept: the best, by its metrics at the end of the epoch, and the last.
 
     Args:
         monitor: Metric that says which epoch is best. `None`: `val/loss` for our own model; for others only the last
@@ -72,5 +72,5 @@ class TrackingConfig:
 
 
 def validates_every_epoch(trainer: Mapping[str, Any]) -> bool:
-    """Whether validation metrics are new at the end of every training epoch."""
+    """Returns whether there is one validation in each epoch, so that its metrics are new at the end of each."""
     return trainer.get("check_val_every_n_epoch", 1) == 1 and trainer.get("val_check_interval") in (None, 1, 1.0)

@@ -1,4 +1,4 @@
-"""Where a run leaves its files, and what it left."""
+"""The location of a run's files, and its result."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from lit_dl.tracking import Mode
 
 @dataclass(frozen=True)
 class RunLocation:
-    """Where a run leaves its files and what it is called there: beside its config, so that repeating overwrites
-    nothing.
+    """Where a run leaves its files, and its name in W&B. Not part of the config: repeating overwrites nothing.
 
     Args:
         run_dir: Folder for config.yaml, metrics.csv, checkpoints and wandb.
         name: Name of the run in W&B.
         group: W&B group, such as the study.
-        run_id: W&B id. `None`: a new one.
-        wandb: Overrides `tracking.wandb`.
+        run_id: W&B run id. `None`: a new one.
+        wandb: W&B mode. `None`: that of the config, `tracking.wandb`.
     """
 
     run_dir: Path
@@ -30,18 +29,18 @@ class RunLocation:
 
 @dataclass
 class RunResult:
-    """What a run left.
+    """The result of a run.
 
     Args:
         stopped: max_epochs, early_stopping, or stopped (by a callback or a limit).
         epochs: Completed epochs.
-        best_epoch: The epoch that `checkpoint.monitor` calls best, from 1; the last when there is no monitor.
-        metrics: Of the best epoch; with those on the test set, when it was evaluated.
-        final: Of the last epoch.
-        best_checkpoint: File of the best epoch; `None` when none was kept.
+        best_epoch: The best epoch by `checkpoint.monitor`, from 1; the last epoch when there is no monitor.
+        metrics: The metrics of the best epoch, and those on the test set if it was evaluated.
+        final: The metrics of the last epoch.
+        best_checkpoint: The checkpoint of the best epoch; `None` when none was kept.
         parameters: Number of weights and biases.
         seconds: By part: train, validate, data, checkpoint, tracking, total.
-        peak_memory_bytes: Of the process on CPU, of the tensors on a GPU.
+        peak_memory_bytes: Peak memory of the process on a CPU, of the tensors on a GPU.
     """
 
     stopped: str

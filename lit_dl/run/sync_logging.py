@@ -1,4 +1,4 @@
-"""One number for all devices that train together."""
+"""Averages what a module logs over all ranks (`sync_dist`)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-_SYNC_DIST = 7  # its place among the positional arguments after the value; who counts so far knows what he wants
+_SYNC_DIST = 7
+"""Index of `sync_dist` among the positional arguments of `log` after the value. A module that passes it by position is
+left alone."""
 
 
 def sync_logging(module: LightningModule) -> None:
-    """Has the module's `log` and `log_dict` average numbers over the ranks, whatever it says itself: early stopping,
-    checkpoints and a sweep decide by one number. Metrics of torchmetrics do so anyway; what is logged by rank 0 alone
-    stays its own.
+    """Makes the module's `log` and `log_dict` average numbers over the ranks, even when it passes `sync_dist=False`.
+
+    Early stopping, checkpoints and a sweep need one number for all ranks. Metrics of torchmetrics are synchronized
+    anyway. A value that is logged with `rank_zero_only` is not changed.
     """
     log = module.log
 
     @wraps(log)
-    def averaged(name: str, value: Any, *args: Any, **options: Any) -> None:
+    def log_averaged(name: str, value: Any, *args: Any, **options: Any) -> None:
         is_number = isinstance(value, Tensor | int | float)
         if is_number and not options.get("rank_zero_only") and len(args) < _SYNC_DIST:
             options["sync_dist"] = True
         log(name, value, *args, **options)
 
-    module.log = averaged  # type: ignore[method-assign]
+    module.log = log_averaged  # type: ignore[method-assign]

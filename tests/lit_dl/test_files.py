@@ -15,7 +15,7 @@ from resumable import compare, run_in
 
 from lit_dl import files
 from lit_dl.files import retry_on_full_disk, write_bytes, write_text
-from lit_dl.run.checkpoint_io import WholeCheckpointIO
+from lit_dl.run.checkpoint_io import AtomicCheckpointIO
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -209,10 +209,10 @@ def test_a_checkpoint_that_fails_to_be_written_leaves_the_one_before(
         raise OSError(errno.EIO, "input/output error")
 
     path = tmp_path / "new" / "last.ckpt"
-    WholeCheckpointIO().save_checkpoint({"epoch": 1}, path)
+    AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="input/output error"):
-        WholeCheckpointIO().save_checkpoint({"epoch": 2}, path)
+        AtomicCheckpointIO().save_checkpoint({"epoch": 2}, path)
     assert torch.load(path) == {"epoch": 1}
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
@@ -232,4 +232,4 @@ def test_a_way_of_the_users_own_to_save_stays(config: MakeConfig) -> None:
     run = Run(Scripted([1.0]), None, {**quiet, "max_epochs": 1, "plugins": [own]}, {}, None)
     assert run.trainer.strategy.checkpoint_io is own
     ours = Run(Scripted([1.0]), None, {**quiet, "max_epochs": 1}, {}, None)
-    assert isinstance(ours.trainer.strategy.checkpoint_io, WholeCheckpointIO)
+    assert isinstance(ours.trainer.strategy.checkpoint_io, AtomicCheckpointIO)

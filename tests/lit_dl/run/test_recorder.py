@@ -81,7 +81,7 @@ class Recorded:
 
         def save(path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
-            temporary = path.with_name("new")  # renamed, as `WholeCheckpointIO` does it: a backup is a link
+            temporary = path.with_name("new")  # renamed, as `AtomicCheckpointIO` does it: a backup is a link
             temporary.write_text(str(epoch))
             temporary.replace(path)
 
