@@ -1,1 +1,1 @@
-"""Many runs: Optuna studies that drive Lightning runs on every device, lose none, and rank them."""
+"""Hyperparameter sweeps: Optuna studies of Lightning runs on all devices, with retries, pruning and a ranking."""

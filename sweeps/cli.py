@@ -1,4 +1,7 @@
-"""`sweeps launch | worker | status | best | report | replay`. Each imports what it needs when it runs."""
+"""The command line: `sweeps launch | worker | status | best | report | replay`.
+
+Each command imports what it needs when it runs. So `sweeps --help` and `sweeps status` load no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,36 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lit_dl.errors import ConfigError, LitError
+
+if TYPE_CHECKING:
+    from sweeps.spec.spec import SweepSpec
 
 _WANDB = ("auto", "offline", "online", "disabled")
 
 
-def _storage(args: argparse.Namespace) -> str | None:
-    """The storage's URL; from the environment, where no command line shows its password."""
-    from sweeps.study.storage import STORAGE_VARIABLE
-
-    return args.storage if args.storage is not None else os.environ.get(STORAGE_VARIABLE)
-
-
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
-    from lit_dl.config.yaml_io import parse_yaml
-    from sweeps.launch import LaunchOptions, check_workers
+    from sweeps.launch import LaunchOptions
     from sweeps.launch import launch as run
+
+    spec = read_spec(args)
+    run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
+    return run(spec, LaunchOptions(run_dir, _storage(args), args.wandb, args.engine), args.dry_run)
+
+
+def read_spec(args: argparse.Namespace) -> SweepSpec:
+    """Returns the spec that `sweeps launch` names, with the options that replace keys of it.
+
+    Raises:
+        ConfigError: The spec or an option is wrong.
+    """
+    from lit_dl.config.yaml_io import parse_yaml
+    from sweeps.launch import check_workers
     from sweeps.spec.parse_spec import load_spec
     from sweeps.spec.value_checks import duration
 
@@ -39,16 +52,20 @@ def launch(args: argparse.Namespace) -> int:
         raise ConfigError("--run_dir", "must not be empty")
     if args.n_trials == "":
         raise ConfigError("n_trials", "must be a whole number, 1 or more; got ''")
-    spec = load_spec(
+    return load_spec(
         Path(args.spec),
         settings,
         n_trials=None if args.n_trials is None else parse_yaml(args.n_trials, "--n_trials"),
         workers=check_workers(args.workers),
         timeout=None if args.timeout is None else duration(args.timeout, "timeout"),
     )
-    run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
-    url = _storage(args)
-    return run(spec, LaunchOptions(run_dir, url, args.wandb, args.engine), args.dry_run)
+
+
+def _storage(args: argparse.Namespace) -> str | None:
+    """Returns the URL of the storage. The environment can hold it too, so that no command line shows its password."""
+    from sweeps.study.storage import STORAGE_VARIABLE
+
+    return args.storage if args.storage is not None else os.environ.get(STORAGE_VARIABLE)
 
 
 def worker(args: argparse.Namespace) -> int:
@@ -139,62 +156,76 @@ def replay(args: argparse.Namespace) -> int:
     return replay_trial(Path(args.run_dir), args.trial)
 
 
+def _launch_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
+    add("--n_trials", metavar="N", help="runs in total, over all interruptions")
+    add("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
+    add("--engine", choices=("local", "ray"), default="local", help="where workers run; default: here")
+    add("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
+    add("--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR")
+    add("--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline")
+    add("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
+    add("--dry_run", action="store_true", help="check everything, start nothing")
+    add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
+
+
+def _worker_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run_dir", metavar="RUN_DIR", nargs="?", help="with --study, where to put files: runs/NAME")
+    add("--study", metavar="NAME", help="a study in --storage, where there is no run folder yet")
+    add("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
+    slot = int(os.environ.get("SLURM_PROCID", "0"))
+    add("--slot", type=int, default=slot, help="its number in results; default: $SLURM_PROCID, else 0")
+    add("--threads", type=int, default=1, help="CPU threads")
+    add("--wandb", choices=_WANDB[1:], help="default: as the launcher settled it")
+    add("--with_launcher", action="store_true", help="stop when standard input ends")
+
+
+def _run_dir_and_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("--output", metavar="FILE", help="default: RUN_DIR/report.html")
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
+
+
+# Each command: its function, which returns the exit status, and the function that adds its arguments to a parser.
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
+    "launch": (launch, _launch_arguments),
+    "worker": (worker, _worker_arguments),
+    "status": (status, _run_dir_and_json),
+    "best": (best, _run_dir_and_json),
+    "report": (report, _report_arguments),
+    "replay": (replay, _replay_arguments),
+}
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line. The docstring of a command is its help."""
     parser = argparse.ArgumentParser(prog="sweeps", description="Hyperparameter sweeps of PyTorch Lightning runs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(function: object, name: str) -> argparse.ArgumentParser:
-        text = str(function.__doc__)
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(function=function)
-        return sub
-
-    sub = add(launch, "launch")
-    sub.add_argument("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
-    sub.add_argument("--n_trials", metavar="N", help="runs in total, over all interruptions")
-    sub.add_argument("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
-    sub.add_argument("--engine", choices=("local", "ray"), default="local", help="where workers run; default: here")
-    sub.add_argument("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
-    sub.add_argument(
-        "--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR"
-    )
-    sub.add_argument(
-        "--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline"
-    )
-    sub.add_argument("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
-    sub.add_argument("--dry_run", action="store_true", help="check everything, start nothing")
-    sub.add_argument("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
-
-    sub = add(worker, "worker")
-    sub.add_argument("run_dir", metavar="RUN_DIR", nargs="?", help="with --study, where to put files: runs/NAME")
-    sub.add_argument("--study", metavar="NAME", help="a study in --storage, where there is no run folder yet")
-    sub.add_argument("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
-    slot = int(os.environ.get("SLURM_PROCID", "0"))
-    sub.add_argument("--slot", type=int, default=slot, help="its number in results; default: $SLURM_PROCID, else 0")
-    sub.add_argument("--threads", type=int, default=1, help="CPU threads")
-    sub.add_argument("--wandb", choices=_WANDB[1:], help="default: as the launcher settled it")
-    sub.add_argument("--with_launcher", action="store_true", help="stop when standard input ends")
-
-    for function, name in ((status, "status"), (best, "best")):
-        sub = add(function, name)
-        sub.add_argument("run_dir", metavar="RUN_DIR")
-        sub.add_argument("--json", action="store_true", help="for programs")
-
-    sub = add(report, "report")
-    sub.add_argument("run_dir", metavar="RUN_DIR")
-    sub.add_argument("--output", metavar="FILE", help="default: RUN_DIR/report.html")
-
-    sub = add(replay, "replay")
-    sub.add_argument("run_dir", metavar="RUN_DIR")
-    sub.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
+    for name, (function, add_arguments) in _COMMANDS.items():
+        subparser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        subparser.set_defaults(function=function)
+        add_arguments(subparser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs a command; exits with 0 done, 1 all trials failed or a replay differs, 2 bad input, 130 interrupted."""
+    """Runs a command and exits.
+
+    Exit status: 0 done, 1 all trials failed or a replay differs, 2 bad input, 130 interrupted.
+    """
     args = build_parser().parse_args(argv)
-    sys.path.insert(0, os.getcwd())  # as `python -m` does: a module of the user's in the current folder
+    sys.path.insert(0, os.getcwd())  # as `python -m` does, so that modules in the current folder can be named
     try:
         code = args.function(args)
     except LitError as error:
@@ -202,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = 2
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
     sys.exit(code)

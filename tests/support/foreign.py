@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
@@ -124,6 +128,46 @@ class PlainOnes(Ones):
     """Takes no argument."""
 
     def __init__(self) -> None:
+        super().__init__()
+
+
+class Numbers(Bare):
+    """Takes numbers of all kinds of types."""
+
+    def __init__(
+        self,
+        whole: int = 3,
+        whole_or_null: int | None = None,
+        whole_or_list: int | list[int] = 3,
+        positive: PositiveInt = 3,
+        fraction: float = 0.5,
+        fraction_or_null: float | None = None,
+        fraction_or_text: float | str = "auto",
+        either: int | float = 3,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+
+
+class Mode(Enum):
+    """A choice."""
+
+    FAST = "fast"
+    EXACT = "exact"
+
+
+class Typed(Bare):
+    """Takes values that YAML does not know."""
+
+    def __init__(
+        self,
+        mode: Mode = Mode.FAST,
+        folder: Path = Path("a/b"),
+        size: tuple[int, int] = (3, 4),
+        wait: timedelta = timedelta(seconds=90),
+        parts: list[Any] | None = None,
+        weights: dict[str, float] | None = None,
+    ) -> None:
         super().__init__()
 
 

@@ -1,51 +1,22 @@
+"""What `lit-dl fit`, `test`, `validate` and `predict` do."""
+
 from __future__ import annotations
 
 import csv
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from paths import SUPPORT
 
 from lit_dl.cli.command import command
-from lit_dl.cli.lit_cli import build_run, parse_config
-from lit_dl.config.classes import import_class
 from lit_dl.config.yaml_io import dump_yaml, load_yaml
-from lit_dl.errors import ConfigError, LitError
 from lit_dl.modules.classifier import Classifier
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
-
-
-@pytest.fixture
-def config_file(config: MakeConfig, tmp_path: Path) -> Path:
-    path = tmp_path / "run.yaml"
-    path.write_text(dump_yaml(config()))
-    return path
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-
-def refused(*argv: str | Path) -> str:
-    with pytest.raises(LitError) as caught:
-        command([str(word) for word in argv])
-    assert list(Path.cwd().iterdir()) == []  # nothing was started
-    return str(caught.value)
-
-
-# What a command does
 
 
 def test_fit_fills_the_run_folder_and_says_what_came_out(
@@ -269,169 +240,3 @@ def test_help_lists_the_keys_with_their_meaning(key: str, capsys: pytest.Capture
         "--run_dir": "Folder for config, metrics, checkpoints.",
     }
     assert re.search(rf"{re.escape(key)} [A-Z_]+ {re.escape(meanings[key])}", text)
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("model: {network: {dept: 3}}", "model.network.dept: no such key; did you mean 'model.network.depth'?"),
-        ("data: {batchsize: 3}", "data.batchsize: no such key; did you mean 'data.batch_size'?"),
-        ("trainer: {max_epoch: 3}", "trainer.max_epoch: no such key; did you mean 'trainer.max_epochs'?"),
-        ("early_stoping: {patience: 3}", "early_stoping: no such key; did you mean 'early_stopping'?"),
-        ("model: {network: {depth: many}}", "model.network.depth: must be int or null; got many"),
-        ("model: {optimizer: {lr: fast}}", "model.optimizer.lr: must be float or null; got fast"),
-        ("data: {batch_size: 2.5}", "data.batch_size: must be int; got 2.5"),
-        ("model: {network: {kind: cn}}", "model.network.kind: 'cn' is not one of mlp, cnn; did you mean 'cnn'?"),
-        ("model: {network: 3}", "model.network: must be a mapping of keys to values; got 3"),
-        ("model: {network: {depth: -1}}", "model.network.depth: must be 0 or more; got -1"),
-        ("data: {batch_size: 500}", "data.batch_size: must be at most the training split of 230; got 500"),
-        ("model: {class_path: no_such.Module}", "model.class_path: 'no_such.Module' cannot be imported ("),
-        ("model: {class_path: foreign.Ones}", "model.class_path: must be a LightningModule; 'foreign.Ones' is not"),
-        ("data: {class_path: Ones}", "data.class_path: must be an import path, package.module.Class; got 'Ones'"),
-        ("tracking: {wandb: maybe}", "tracking.wandb: 'maybe' is not one of auto, offline, online, disabled"),
-        ("model: {optimizer: {name: adma}}", "model.optimizer.name: 'adma' is not one of sgd, momentum"),
-        ("model: {class_path: foreign.Bare, hiden: 2}", "model.hiden: no such key; did you mean 'model.hidden'?"),
-        ("model: {class_path: foreign.Scripted}", "model.figures: must be given; it has no default"),
-        ("model: {class_path: foreign.Plain, hidden: 2}", "model.hidden: no such key"),
-    ],
-)
-def test_bad_values_in_a_file_are_refused_by_key(config_file: Path, tmp_path: Path, line: str, message: str) -> None:
-    over = tmp_path / "over.yaml"
-    over.write_text(line + "\n")
-    assert refused("fit", "-c", config_file, "-c", over).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--model.network.dpeth=3", "model.network.dpeth: no such key; did you mean 'model.network.depth'?"),
-        ("--model.network.depth=many", "model.network.depth: must be int or null; got many"),
-        ("--modl.network.depth=3", "modl.network.depth: no such key; did you mean 'model.network.depth'?"),
-        ("--model.network.dept=3", "model.network.dept: no such key; did you mean 'model.network.depth'?"),
-        ("--threads=0", "threads: must be 1 or more, or null; got 0"),
-        ("--early_stopping.patience=0", "early_stopping.patience: must be 1 or more, or null for none; got 0"),
-        ("--ckpt_path=nowhere.ckpt", "ckpt_path: must be a checkpoint of Lightning's; nowhere.ckpt does not exist"),
-        ("--run_dir=/proc/no_such_folder/run", "run_dir: must be a folder that can be written; /proc/no_such"),
-    ],
-)
-def test_bad_options_are_refused_by_key(config_file: Path, option: str, message: str) -> None:
-    assert refused("fit", "-c", config_file, option).startswith(message)
-
-
-def test_a_folder_that_holds_a_run_is_refused(config_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.yaml").write_text("mine: 1\n")
-    assert refused("fit", "-c", config_file, "--run_dir", tmp_path / "out") == (
-        f"run_dir: must not hold a run yet; {tmp_path / 'out'} does; name another"
-    )
-    assert (tmp_path / "out" / "config.yaml").read_text() == "mine: 1\n"
-
-
-def test_a_file_that_is_no_yaml_is_refused_with_line_and_column(tmp_path: Path) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text("model:\n  loss: [hinge\n")
-    assert refused("fit", "-c", path).startswith(f"{path}, line 3, column 1: must be YAML; ")
-    path.write_text("data: {batch_size: 3}\ndata: {batch_size: 4}\n")
-    assert refused("fit", "-c", path) == f"{path}, line 2, column 1: must be YAML; key 'data' stands here twice"
-
-
-def test_missing_files_and_subcommands(tmp_path: Path, config_file: Path) -> None:
-    assert refused("fit", "-c", tmp_path / "none.yaml").startswith(f"{tmp_path / 'none.yaml'}: must be a readable YAML")
-    assert "'fit', 'validate', 'test', 'predict'" in refused("fti", "-c", config_file)
-    assert "fit,validate,test,predict" in refused()
-
-
-def test_damaged_data_leaves_no_folder(config_file: Path, tmp_path: Path) -> None:
-    message = refused("fit", "-c", config_file, "--data.data_dir", tmp_path / "none")
-    assert message.startswith(f"{tmp_path / 'none' / 'train-images-idx3-ubyte'}: no such file")
-
-
-# Configs without a command line
-
-
-def test_a_parsed_config_is_complete_and_parses_to_itself(config: MakeConfig) -> None:
-    complete = parse_config(config())
-    assert complete == parse_config(complete)
-    assert complete["model"]["network"]["width"] == [16]
-    assert complete["model"]["network"]["dropout"] == 0.0
-    assert (complete["seed_everything"], complete["trainer"]["max_epochs"], complete["threads"]) == (0, 2, None)
-
-
-def test_foreign_classes_come_back_with_their_paths() -> None:
-    given = {
-        "model": {"class_path": "foreign.Bare", "init_args": {"hidden": 5}},
-        "data": {"class_path": "foreign.Ones"},
-        "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}},
-    }
-    complete = parse_config(given)
-    assert complete["model"] == {"class_path": "foreign.Bare", "init_args": {"hidden": 5, "name": "bare"}}
-    assert complete["data"] == {"class_path": "foreign.Ones", "init_args": {"width": 3, "count": 2}}
-    assert complete["optimizer"]["class_path"] == "torch.optim.SGD"
-    assert complete == parse_config(complete)
-
-
-def test_the_parser_of_one_class_knows_no_key_of_another() -> None:
-    parse_config({"model": {"network": {"depth": 1}}})
-    with pytest.raises(ConfigError, match=r"^model\.network: no such key"):
-        parse_config({"model": {"class_path": "foreign.Bare", "network": {"depth": 1}}})
-
-
-def test_build_run_leaves_the_given_config_alone(config: MakeConfig) -> None:
-    given = config()
-    before = dump_yaml(given)
-    build_run(given)
-    assert dump_yaml(given) == before
-
-
-def test_import_class_refuses_what_is_no_class() -> None:
-    with pytest.raises(ConfigError, match=r"^here: must be a Classifier; 'foreign\.not_a_class' is not$"):
-        import_class("here", "foreign.not_a_class", Classifier)
-
-
-# The command as a process
-
-
-def process(*argv: str) -> list[str]:
-    return [sys.executable, "-m", "lit_dl", *argv]
-
-
-def test_the_command_runs_and_exits_with_0_and_bad_input_with_2_and_no_traceback(
-    config_file: Path, tmp_path: Path
-) -> None:
-    fit = ("fit", "-c", str(config_file), "--run_dir", str(tmp_path / "out"))
-    commands = [process(*fit), process(*fit[:-1], str(tmp_path / "other"), "--model.netwrk.depth=3")]
-    started = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for c in commands]
-    (out, err), (_, refusal) = (one.communicate(timeout=120) for one in started)
-    assert (started[0].returncode, err) == (0, "")
-    assert "max_epochs after 2 epochs" in out
-    assert started[1].returncode == 2
-    assert refusal == "model.netwrk.depth: no such key; did you mean 'model.network.depth'?\n"
-    assert not (tmp_path / "other").exists()
-
-
-def test_an_interrupted_fit_exits_with_130(config: MakeConfig, tmp_path: Path) -> None:
-    path = tmp_path / "long.yaml"
-    path.write_text(dump_yaml(config(trainer__max_epochs=1_000_000, early_stopping__patience=None)))
-    command_line = process("fit", "-c", str(path), "--run_dir", str(tmp_path / "out"))
-    with subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
-        assert started.stdout is not None
-        while not started.stdout.readline().startswith("epoch"):
-            assert started.poll() is None
-        started.send_signal(signal.SIGINT)
-        _, err = started.communicate(timeout=60)
-    assert "Traceback" not in err
-    assert started.returncode == 130
-
-
-def test_a_module_in_the_current_folder_can_be_named(tmp_path: Path) -> None:
-    (tmp_path / "here" / "mine_here.py").write_text("from foreign import Scripted as Mine\n")
-    (tmp_path / "mine.yaml").write_text("model: {class_path: mine_here.Mine, figures: [1]}\n")
-    argv = [str(Path(sys.executable).with_name("lit-dl")), "fit", "-c", str(tmp_path / "mine.yaml")]
-    argv += ["--trainer.max_epochs=1", "--tracking.wandb=disabled", "--run_dir", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(SUPPORT)}
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path / "here", env=environment, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "score 1.0000" in done.stdout

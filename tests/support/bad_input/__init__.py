@@ -1,0 +1,1 @@
+"""Bad inputs by subject: what is changed in a small valid sweep, and what the error must say."""

@@ -1,0 +1,53 @@
+"""Samplers and pruners."""
+
+from __future__ import annotations
+
+from bad_input.case import DROP, LR, MOMENTUM, Case
+
+# fmt: off
+PLUGINS = [
+    Case("sampler_name", "sampler: ", ("'TPESampel'", "'TPESampler'"), spec={"sampler": "TPESampel"}),
+    Case("sampler_argument", "sampler.init_args: ", ("TPESampler", "startup"),
+         spec={"sampler": {"class_path": "TPESampler", "init_args": {"startup": 10}}}),
+    Case("sampler_argument_nearest", "sampler.init_args", ("n_startup_trial", "'n_startup_trials'"),
+         spec={"sampler": {"class_path": "TPESampler", "init_args": {"n_startup_trial": 10}}}),
+    Case("sampler_argument_type", "sampler.init_args", ("n_startup_trials", "ten"),
+         spec={"sampler": {"class_path": "TPESampler", "init_args": {"n_startup_trials": "ten"}}}),
+    Case("sampler_seed", "sampler.init_args", ("seed", "lucky"),
+         spec={"sampler": {"class_path": "TPESampler", "init_args": {"seed": "lucky"}}}),
+    Case("sampler_import", "sampler.class_path: ", ("'nowhere.Sampler'", "import"),
+         spec={"sampler": "nowhere.Sampler"}),
+    Case("sampler_no_sampler", "sampler.class_path: ", ("'strange.NotAModule'", "Sampler"),
+         spec={"sampler": "strange.NotAModule"}),
+    Case("pruner_as_sampler", "sampler: ", ("'MedianPruner'",), spec={"sampler": "MedianPruner"}),
+    Case("gp_without_scipy", "sampler: ", ("GPSampler", "scipy", "pip install"), spec={"sampler": "GPSampler"},
+         lacks="scipy"),
+    Case("qmc_without_scipy", "sampler: ", ("QMCSampler", "scipy", "pip install"), spec={"sampler": "QMCSampler"},
+         lacks="scipy"),
+    Case("cmaes_without_cmaes", "sampler: ", ("CmaEsSampler", "cmaes", "pip install"), spec={"sampler": "CmaEsSampler"},
+         lacks="cmaes"),
+    Case("wilcoxon_without_scipy", "pruner: ", ("WilcoxonPruner", "scipy", "pip install"),
+         spec={"pruner": "WilcoxonPruner"}, lacks="scipy"),
+    Case("grid_without_step", f"space.{LR}: ", ("step", "choices"), spec={"sampler": "GridSampler"}),
+    Case("grid_with_when", "space.model.optimizer.momentum.when: ", ("GridSampler",), spec={"sampler": "GridSampler"},
+         space={LR: DROP, **MOMENTUM}),
+    Case("brute_force_without_step", f"space.{LR}: ", ("step", "choices"), spec={"sampler": "BruteForceSampler"}),
+    Case("grid_own_space", "sampler.init_args", ("search_space",),
+         spec={"sampler": {"class_path": "GridSampler", "init_args": {"search_space": {"x": [1]}}}}, space={LR: DROP}),
+    Case("sampler_needs_sampler", "sampler.init_args: ", ("PartialFixedSampler", "base_sampler"),
+         spec={"sampler": "PartialFixedSampler"}),
+    Case("pruner_name", "pruner: ", ("'MedianPrunner'", "'MedianPruner'"), spec={"pruner": "MedianPrunner"}),
+    Case("pruner_argument", "pruner.init_args: ", ("MedianPruner", "warmup"),
+         spec={"pruner": {"class_path": "MedianPruner", "init_args": {"warmup": 1}}}),
+    Case("pruner_argument_value", "pruner.init_args: ", ("-1",),
+         spec={"pruner": {"class_path": "MedianPruner", "init_args": {"n_startup_trials": -1}}}),
+    Case("pruner_needs_argument", "pruner.init_args: ", ("PercentilePruner", "percentile"),
+         spec={"pruner": "PercentilePruner"}),
+    Case("pruner_empty", "pruner.class_path: ", ("name of a class",), spec={"pruner": {}}),
+    Case("hyperband_resource", "pruner.init_args: ", ("HyperbandPruner", "0"),
+         spec={"pruner": {"class_path": "HyperbandPruner", "init_args": {"max_resource": 0}}}),
+    Case("sampler_empty", "sampler: ", ("''", "TPESampler"), spec={"sampler": ""}),
+    Case("pruner_false", "pruner: ", ("False",), spec={"pruner": False}),
+    Case("pruner_argument_type", "pruner.init_args", ("n_warmup_steps", "few"),
+         spec={"pruner": {"class_path": "MedianPruner", "init_args": {"n_warmup_steps": "few"}}}),
+]
