@@ -1,7 +1,8 @@
-"""What claiming and finishing a trial costs as a study grows: no-op trials over two processes, ours and bare Optuna's.
+"""Measures the time to claim and finish a trial as a study grows, in `SharedStudy` and in bare Optuna.
 
-The space has six parameters, one of them conditional; each trial reports three epochs. Bare Optuna is asked and told
-the same through its own journal file (or on the same server, with --storage), with the same arguments of its sampler.
+Two processes run trials that train nothing. The space has six parameters, one of them conditional; each trial reports
+three epochs. Bare Optuna does the same by `ask` and `tell` on its own journal file (or on the same server, with
+--storage), with the same sampler.
 
     python benchmarks/claims.py [--n_trials 2000] [--samplers TPESampler] [--storage postgresql://...] [--profile]
 
@@ -55,14 +56,14 @@ Values = dict[str, Any]
 
 @dataclass
 class Times:
-    """Seconds of each trial: (number, elapsed, CPU), of claim and finish, and of the reports between them."""
+    """Seconds of each trial as (number, elapsed, CPU): of claim and finish, and of the reports between them."""
 
     own: list[tuple[int, float, float]] = field(default_factory=list)
     reports: list[tuple[int, float, float]] = field(default_factory=list)
 
 
 class Clock:
-    """Adds up the seconds, elapsed and of this process's CPU, of the blocks that it times."""
+    """Adds up the elapsed time and the CPU time of the blocks that it times, in seconds."""
 
     def __init__(self) -> None:
         self.elapsed, self.cpu = 0.0, 0.0
@@ -76,7 +77,7 @@ class Clock:
 
 
 def loss(values: Values, epoch: int) -> float:
-    """A loss that has a best place, so that TPE has something to model."""
+    """A loss with a minimum inside the space, so that TPE has something to model."""
     lr, width = values["model.optimizer.lr"], values["model.network.width"]
     return (lr - 0.01) ** 2 * 1e4 + abs(width - 128) / 128 + values["model.network.dropout"] + 1.0 / epoch
 
@@ -93,7 +94,7 @@ def make_spec(run_dir: Path, sampler: str, n_trials: int) -> SweepSpec:
 
 
 def ours(run_dir: Path, spec: SweepSpec, url: str | None) -> Iterator[tuple[int, Clock, Clock]]:
-    """Runs trials through `SharedStudy` until there are no more."""
+    """Runs trials through `SharedStudy` until none is left."""
     study = SharedStudy(run_dir, spec, url)
     while True:
         own, reports = Clock(), Clock()
@@ -104,14 +105,14 @@ def ours(run_dir: Path, spec: SweepSpec, url: str | None) -> Iterator[tuple[int,
         with reports():
             for epoch in EPOCHS:
                 study.report(claim, epoch, loss(claim.values, epoch))
-        verdict = TrialOutcome(TrialState.COMPLETE, [loss(claim.values, EPOCHS[-1])], None, {"outcome": "completed"})
+        outcome = TrialOutcome(TrialState.COMPLETE, [loss(claim.values, EPOCHS[-1])], None, {"outcome": "completed"})
         with own():
-            study.finish(claim, verdict)
+            study.finish(claim, outcome)
         yield claim.number, own, reports
 
 
 def bare(run_dir: Path, spec: SweepSpec, url: str | None) -> Iterator[tuple[int, Clock, Clock]]:
-    """Runs trials as Optuna's own example of `ask` and `tell` does; a sampler is made once a process."""
+    """Runs trials as Optuna's example of `ask` and `tell` does, with one sampler a process."""
     study = optuna.load_study(study_name=spec.name, storage=bare_storage(run_dir, url), pruner=NopPruner())
     study.sampler = build_sampler(spec, multiprocessing.current_process().pid or 0)
     while True:
@@ -135,7 +136,7 @@ def bare_storage(run_dir: Path, url: str | None) -> BaseStorage:
 
 
 def work(way: Callable[..., Iterator[Any]], run_dir: Path, spec: SweepSpec, url: str | None, profiled: bool) -> Times:
-    """Goes through trials in one process; with `profiled`, the last hundred under cProfile, which it prints."""
+    """Runs trials in one process; with `profiled`, prints a profile of the last hundred."""
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     times, profile, running = Times(), cProfile.Profile(), False
@@ -152,7 +153,7 @@ def work(way: Callable[..., Iterator[Any]], run_dir: Path, spec: SweepSpec, url:
 
 
 def measure(way: Callable[..., Iterator[Any]], sampler: str, args: argparse.Namespace) -> list[Times]:
-    """The times of each of the processes."""
+    """Returns the times of each process."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder)
         spec = make_spec(run_dir, sampler, args.n_trials)
@@ -166,14 +167,14 @@ def measure(way: Callable[..., Iterator[Any]], sampler: str, args: argparse.Name
 
 
 def figures(rows: list[tuple[int, float, float]], at: int) -> tuple[float, float, float]:
-    """Milliseconds of the trials up to `at`: median and 95th percentile elapsed, median of the CPU."""
+    """Returns milliseconds of the trials up to `at`: median and 95th percentile of elapsed, median of CPU time."""
     chosen = [(elapsed, cpu) for number, elapsed, cpu in rows if at - WINDOW <= number < at]
     elapsed = [1e3 * elapsed for elapsed, _ in chosen]
     return median(elapsed), quantiles(elapsed, n=20)[-1], median(1e3 * cpu for _, cpu in chosen)
 
 
 def show(name: str, found: list[Times], places: list[int]) -> list[tuple[float, float, float]]:
-    """Prints a table; gives the figures of claim and finish at each place."""
+    """Prints a table; returns the figures of claim and finish for each number of trials."""
     own = [figures([row for times in found for row in times.own], at) for at in places]
     reports = [figures([row for times in found for row in times.reports], at) for at in places]
     print(f"{name}, ms a trial      claim and finish: median   95 %   CPU     three reports: median   95 %   CPU")

@@ -1,7 +1,7 @@
-"""How long a slot lies idle between two trials of a sweep: from the end of one run to the start of the next.
+"""Measures how long a slot is idle between two trials of a sweep: from the end of one run to the start of the next.
 
-Two workers run trials of two short epochs of a small network on MNIST, through `sweeps launch`. While a slot is idle, a
-verdict is written to disk and told, and the next trial is claimed.
+Two workers run trials of two short epochs of a small network on MNIST, through `sweeps launch`. In an idle slot, the
+outcome of a trial is written to disk and reported, and the next trial is claimed.
 
     python benchmarks/slots.py [--trials 60] [--engine ray] [--storage postgresql+psycopg://...]
 
@@ -39,7 +39,7 @@ SPEC = {
 
 
 def run_sweep(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of a sweep's trials."""
+    """Runs a sweep; returns the rows of its trials."""
     (folder / "slots.yaml").write_text(yaml.safe_dump({**SPEC, "n_trials": args.trials, "name": folder.name}))
     words = ["launch", str(folder / "slots.yaml"), "--run_dir", str(folder / "run"), "--workers", "2"]
     words += ["--engine", args.engine, *(["--storage", args.storage] if args.storage else [])]
@@ -48,7 +48,7 @@ def run_sweep(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def idle(rows: list[dict[str, Any]]) -> list[float]:
-    """Milliseconds from the end of each run to the start of the next on its slot."""
+    """Returns milliseconds from the end of each run to the start of the next in its slot."""
     slots = defaultdict(list)
     for row in sorted(rows, key=lambda row: str(row["started"])):
         slots[row["slot"]].append(row)

@@ -109,7 +109,7 @@ def test_the_time_that_an_answer_takes_counts(clock: Callable[[float], None]) ->
     assert len(asked) == 2
 
 
-def test_who_is_told_to_stop_asks_nobody(clock: Callable[[float], None]) -> None:
+def test_a_stopped_worker_does_not_renew(clock: Callable[[float], None]) -> None:
     renew = Renewals()
     lease = Lease(renew, lambda: True)
     clock(leases.LEASE_S + 1)
@@ -151,14 +151,14 @@ def test_without_leases_there_is_no_thread_and_no_question(clock: Callable[[floa
 
 @pytest.mark.parametrize("every_s", [0.1, 600])
 def test_a_process_that_was_suspended_asks_before_it_goes_on(tmp_path: Path, every_s: float) -> None:
-    said = tmp_path / "said"
-    with said.open("w") as file:
+    output = tmp_path / "output"
+    with output.open("w") as file:
         process = subprocess.Popen([sys.executable, "-c", SUSPENDED, str(every_s)], stdout=file, cwd=tmp_path)
     try:
-        wait_for(lambda: "goes on" in said.read_text())
+        wait_for(lambda: "goes on" in output.read_text())
         process.send_signal(signal.SIGSTOP)
         wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
-        before = len(said.read_text().splitlines())
+        before = len(output.read_text().splitlines())
         (tmp_path / "another has it").touch()
         time.sleep(1.2)
         process.send_signal(signal.SIGCONT)
@@ -166,5 +166,5 @@ def test_a_process_that_was_suspended_asks_before_it_goes_on(tmp_path: Path, eve
     finally:
         process.kill()
         process.wait()
-    after = said.read_text().splitlines()[before:]
+    after = output.read_text().splitlines()[before:]
     assert after in (["lost"], ["goes on", "lost"])  # at the most the round in which it was suspended is ended

@@ -15,7 +15,7 @@ from stand_in_workers import identity_of
 from sweeps.study import liveness as owners
 from sweeps.study.liveness import Owner, identity, is_alive, is_here, machine
 
-TELL = """
+PRINT_IDENTITY = """
 import json, sys
 from sweeps.study.liveness import identity
 print(json.dumps(identity()), flush=True)
@@ -23,16 +23,16 @@ sys.stdin.read()
 """
 
 
-def test_a_process_says_of_itself_what_others_see() -> None:
-    words = [sys.executable, "-c", TELL]
+def test_a_process_identifies_itself_as_others_see_it() -> None:
+    words = [sys.executable, "-c", PRINT_IDENTITY]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
-        assert said == identity_of(process)
-        assert is_here(said)
-        assert is_alive(said)
+        owner = json.loads(process.stdout.readline())
+        assert owner == identity_of(process)
+        assert is_here(owner)
+        assert is_alive(owner)
         process.communicate()
-    assert not is_alive(said)
+    assert not is_alive(owner)
     assert is_alive(identity())
 
 

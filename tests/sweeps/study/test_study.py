@@ -135,7 +135,7 @@ def test_another_sweep_of_that_name_in_the_same_storage_is_refused(tmp_path: Pat
         SharedStudy(tmp_path, other, create=True)
 
 
-def test_the_total_is_what_the_last_launch_said(tmp_path: Path) -> None:
+def test_the_total_is_that_of_the_last_launch(tmp_path: Path) -> None:
     worker = create_study(tmp_path, n_trials=1)
     assert worker.claim(0) is not None
     assert worker.claim(0) is None
