@@ -17,7 +17,8 @@ from statistics import median
 import psutil
 from pairs import circumstances, spread, wall_s
 
-from sweeps.results import read_results
+from sweeps.results.files import read_results
+from sweeps.results.trial_result import TrialResult
 
 SPEC = Path(__file__).parent.parent / "configs" / "sweeps" / "quickstart.yaml"
 
@@ -40,17 +41,16 @@ def watch_memory(peak: list[int], stop: threading.Event) -> None:
                 continue
 
 
-def busy_share(rows: list[dict[str, object]], workers: int, begun: float) -> tuple[float, float]:
+def busy_share(results: list[TrialResult], workers: int, begun: float) -> tuple[float, float]:
     """Returns the share of the workers' time that is training, validation and data, and the seconds until the first
     claim. The time runs from the first claim until no trial was left to claim."""
     from datetime import datetime
 
-    spans = [tuple(datetime.fromisoformat(str(row[k])).timestamp() for k in ("started", "finished")) for row in rows]
+    times = [(str(result.started), str(result.finished)) for result in results]
+    spans = [tuple(datetime.fromisoformat(time).timestamp() for time in pair) for pair in times]
     first, last_start = min(a for a, _ in spans), max(a for a, _ in spans)
     inside = sum(max(0.0, min(b, last_start) - a) for a, b in spans)
-    training = sum(
-        float(str(row["train_s"])) + float(str(row["validate_s"])) + float(str(row["data_s"])) for row in rows
-    )
+    training = sum(result.seconds[part] for result in results for part in ("train", "validate", "data"))
     total = sum(b - a for a, b in spans)
     return inside / (workers * (last_start - first)) * training / total, first - begun
 
@@ -70,7 +70,7 @@ def main() -> None:
         share, until_first = busy_share(read_results(run_dir), status["workers"], begun)
         print(circumstances())
         print(f"quickstart: {elapsed:.1f} s with {status['workers']} workers, {status['outcomes']}")
-        print(f"best {best['value']:.4f} on validation, {best['metrics.test/acc']:.4f} on test")
+        print(f"best {best['value']:.4f} on validation, {best['best.test/acc']:.4f} on test")
         print(f"until the first trial: {until_first:.1f} s (start, checks, start of the workers)")
         print(f"while trials remain, share of the workers' time in training, validation and data: {share:.1%}")
         print(f"greatest resident size of a worker: {peak[0] / 2**20:.0f} MiB")

@@ -19,12 +19,12 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import yaml
 from pairs import circumstances
 
-from sweeps.results import read_results
+from sweeps.results.files import read_results
+from sweeps.results.trial_result import TrialResult
 
 SPEC = {
     "base": {
@@ -38,8 +38,8 @@ SPEC = {
 }
 
 
-def run_sweep(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Runs a sweep; returns the rows of its trials."""
+def run_sweep(folder: Path, args: argparse.Namespace) -> list[TrialResult]:
+    """The results of a sweep's trials."""
     (folder / "slots.yaml").write_text(yaml.safe_dump({**SPEC, "n_trials": args.trials, "name": folder.name}))
     words = ["launch", str(folder / "slots.yaml"), "--run_dir", str(folder / "run"), "--workers", "2"]
     words += ["--engine", args.engine, *(["--storage", args.storage] if args.storage else [])]
@@ -47,13 +47,14 @@ def run_sweep(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     return read_results(folder / "run")
 
 
-def idle(rows: list[dict[str, Any]]) -> list[float]:
-    """Returns milliseconds from the end of each run to the start of the next in its slot."""
+def idle(results: list[TrialResult]) -> list[float]:
+    """Milliseconds from the end of each run to the start of the next on its slot."""
     slots = defaultdict(list)
-    for row in sorted(rows, key=lambda row: str(row["started"])):
-        slots[row["slot"]].append(row)
+    for row in sorted(results, key=lambda result: str(result.started)):
+        slots[row.slot].append(row)
     return [
-        1e3 * (datetime.fromisoformat(after["started"]) - datetime.fromisoformat(before["finished"])).total_seconds()
+        1e3
+        * (datetime.fromisoformat(str(after.started)) - datetime.fromisoformat(str(before.finished))).total_seconds()
         for found in slots.values()
         for before, after in pairwise(found)
     ]
@@ -75,7 +76,7 @@ def main() -> None:
     print(circumstances())
     print(f"engine {args.engine}, {'database' if args.storage else 'journal'}, {len(rows)} trials, two slots; ms")
     show("a slot idle between two trials", idle(rows))
-    show("of that, claiming the next trial", [1e3 * float(row["waiting_s"]) for row in rows[2:]])
+    show("of that, claiming the next trial", [1e3 * row.seconds["waiting"] for row in rows[2:]])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results import counted, read_status
+    from sweeps.results.status_file import count_text, read_status
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -90,7 +90,7 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
-    print(f"{found['name']}: {found['state']}, {counted(found)} of {found['n_trials']}")
+    print(f"{found['name']}: {found['state']}, {count_text(found)} of {found['n_trials']}")
     started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
@@ -107,7 +107,9 @@ def status(args: argparse.Namespace) -> int:
 
 def best(args: argparse.Namespace) -> int:
     """Show the best configuration, its checkpoint and its config."""
-    from sweeps.results import ranking, read_results, read_status
+    from sweeps.results.files import read_results
+    from sweeps.results.ranking import ranking
+    from sweeps.results.status_file import read_status
     from sweeps.spec.objective import Objective
     from sweeps.trial_folder import TrialFolder
 
@@ -116,35 +118,32 @@ def best(args: argparse.Namespace) -> int:
     ranked = ranking(read_results(run_dir), objectives)
     if not ranked:
         raise LitError(f"{run_dir}: no trial has completed yet")
-    row = ranked[0]
-    folder = TrialFolder(run_dir, row["number"])
-    files = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
-    found = {**row, **{name: str(path) for name, path in files.items() if path is not None}}
+    trial, folder = ranked[0].best_trial, TrialFolder(run_dir, ranked[0].best_trial.number)
+    paths = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
+    files = {name: str(path) for name, path in paths.items() if path is not None}
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps({**ranked[0].to_row(), **files}, indent=1))
         return 0
-    spread = f" ± {row['deviation']:.2g} (standard deviation)" if row["deviation"] is not None else ""
-    what = f"{objectives[0].metric} {row['mean']:.6g}{spread}"
-    print(f"trial {row['number']}: {what} over {row['n']} run(s), epoch {row.get('best_epoch')}")
-    for group in ("params.", "metrics."):
-        for key, value in row.items():
-            if key.startswith(group):
-                print(f"  {key.removeprefix(group):32} {value}")
-    for name in files:
-        if name in found:
-            print(f"{name:10} {found[name]}")
+    std = f" ± {ranked[0].std:.2g} (standard deviation)" if ranked[0].std is not None else ""
+    mean = f"{objectives[0].metric} {ranked[0].mean:.6g}{std}"
+    print(f"trial {trial.number}: {mean} over {len(ranked[0].trials)} run(s), epoch {trial.best_epoch}")
+    for key, value in [*sorted(trial.params.items()), *sorted(trial.best.items())]:
+        if value is not None:
+            print(f"  {key:32} {value}")
+    for name, path in files.items():
+        print(f"{name:10} {path}")
     return 0
 
 
 def report(args: argparse.Namespace) -> int:
     """Write report.html: ranking, history, curves, importances; and print published figures and claims beside ours."""
     from sweeps.live import open_console
-    from sweeps.report.comparison_tables import print_compared
+    from sweeps.report.comparison_tables import print_comparisons
     from sweeps.report.page import write_report
     from sweeps.report.sweep_data import read_sweep
 
     path = write_report(Path(args.run_dir), Path(args.output) if args.output else None)
-    print_compared(read_sweep(Path(args.run_dir)), open_console())
+    print_comparisons(read_sweep(Path(args.run_dir)), open_console())
     print(f"report {path}")
     return 0
 

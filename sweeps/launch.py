@@ -22,7 +22,7 @@ from sweeps.live import LiveView
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
-from sweeps.status import Progress, about
+from sweeps.status import Progress, launch_entries
 from sweeps.study.retry import OutageRetry, is_disk_full, transient_reason
 from sweeps.study.sampling import dry_run_sampler, grid_size
 from sweeps.study.study import SharedStudy
@@ -122,7 +122,7 @@ class SweepSupervisor:
         self.spec, self.options, self.study, self.engine = checked.spec, options, study, engine
         self.stopping: str | None = None
         self.stop = threading.Event()
-        told = about(options.url, engine.command.wandb, len(engine.slots), options.engine)
+        told = launch_entries(options.url, engine.command.wandb, len(engine.slots), options.engine)
         self.progress = Progress(checked.spec, study, options.run_dir, told)
         self._published = self._deaths = 0.0
         self._mark = (-1, -1)
@@ -148,7 +148,7 @@ class SweepSupervisor:
                 self.engine.stop()
                 view.say("the study's storage is away: what ran is given back at the next launch")
                 state = self.stopping
-        view.end(self.progress.status(state), self.progress.rows, self.options.run_dir)
+        view.end(self.progress.status(state), self.progress.results, self.options.run_dir)
         return self._exit_status(state)
 
     def _goes_on(self) -> bool:
@@ -181,7 +181,7 @@ class SweepSupervisor:
                 self._stop("workers keep dying")
                 return
             self.engine.restart(death.slot)
-        if monotonic() - self._published > self.progress.seconds / _MOST_OF_THE_TIME:
+        if monotonic() - self._published > self.progress.publish_s / _MOST_OF_THE_TIME:
             self._publish(view, "running")
         if self.spec.timeout is not None and monotonic() - self.progress.begun > self.spec.timeout:
             self._stop("timeout")
@@ -190,7 +190,7 @@ class SweepSupervisor:
 
     def _publish(self, view: LiveView, state: str) -> None:
         try:
-            view.update(self.progress.publish(state), self.progress.rows)
+            view.update(self.progress.publish(state), self.progress.results)
         except OSError as error:
             if not is_disk_full(error):
                 raise
@@ -226,8 +226,8 @@ class SweepSupervisor:
     def _exit_status(self, state: str) -> int:
         if state == "interrupted":
             return 130
-        rows = self.progress.rows
-        failed = bool(rows) and all(row["state"] == "FAIL" for row in rows)
+        results = self.progress.results
+        failed = bool(results) and all(result.state == "FAIL" for result in results)
         return 1 if failed or state not in ("finished", "timeout") else 0
 
     @contextmanager

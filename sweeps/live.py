@@ -1,7 +1,8 @@
-"""What a sweep shows while it runs: a live table in a terminal, plain lines elsewhere."""
+"""Shows a running sweep: a live table in a terminal, one line a finished trial elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,17 +12,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.report.comparison_tables import print_compared
+from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
-from sweeps.results import Row, counted, ranking
+from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.status_file import count_text
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
-_MOST_ROWS = 12
+_MAX_ROWS = 12
+_MAX_RANKED = 10
 _STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
 
 
 def open_console() -> Console:
-    """Standard output: a terminal, or a file or a CI log, which wraps nothing."""
+    """Returns a console for standard output. Where that is no terminal (a file, a CI log), no line is wrapped early."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
@@ -29,7 +33,7 @@ def open_console() -> Console:
 
 
 class LiveView:
-    """Shows a sweep's progress.
+    """Shows the progress of a sweep on standard output.
 
     Args:
         spec: The spec.
@@ -40,8 +44,8 @@ class LiveView:
         self.metric = spec.objectives[0].metric
         self.console = open_console()
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self._told: set[int] = set()
-        self._first = True
+        self._printed: set[int] = set()
+        self._is_first_update = True
 
     def __enter__(self) -> LiveView:
         if self._live is not None:
@@ -55,45 +59,44 @@ class LiveView:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays above the live table."""
         self.console.print(text, markup=False, soft_wrap=True)
 
-    def update(self, status: dict[str, Any], rows: list[Row]) -> None:
-        """Shows a new state; without a terminal, a line for every trial that ended."""
+    def update(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> None:
+        """Shows a new status. Without a terminal, prints a line for every trial that finished since the last update."""
         if self._live is not None:
-            self._live.update(Group(self._table(status, rows), Text(_foot(status))), refresh=True)
+            self._live.update(Group(self._table(status, results), Text(_footer(status))), refresh=True)
             return
-        new = [row for row in rows if row["number"] not in self._told]
-        self._told.update(row["number"] for row in new)
-        if self._first:
-            self._first = False
-            new = []  # what an earlier launch did
-        for row in new:
-            self.say(f"{_line(row)}  [{len(rows)}/{status['n_trials']}, {_foot(status)}]")
+        new = [result for result in results if result.number not in self._printed]
+        self._printed.update(result.number for result in new)
+        if self._is_first_update:
+            self._is_first_update = False
+            return  # these trials finished in an earlier launch
+        for result in new:
+            self.say(f"{_line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
 
-    def _table(self, status: dict[str, Any], rows: list[Row]) -> Table:
-        done = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
-        table = Table(title=f"{status['name']}  {done}/{status['n_trials']}", title_justify="left", expand=False)
+    def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Table:
+        finished = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
+        table = Table(title=f"{status['name']}  {finished}/{status['n_trials']}", title_justify="left", expand=False)
         for name, justify in (("trial", "right"), ("state", "left"), ("epoch", "right"), (self.metric, "right")):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         table.add_column("seconds", justify="right")
         table.add_column("what", no_wrap=True, overflow="ellipsis")
-        shown = max(0, _MOST_ROWS - len(status["running"]))
-        for row in rows[-shown:] if shown else []:
-            style = _STYLES.get(row["outcome"], "")
-            table.add_row(*_cells(row), style=style)
-        for row in status["running"]:
-            cells = (row["number"], "running", row["epoch"] or "", _number(row["value"]), row["elapsed_s"])
-            table.add_row(*map(_text, cells), _params(row["params"].items()), style="bold")
+        shown = max(0, _MAX_ROWS - len(status["running"]))
+        for result in results[-shown:] if shown else []:
+            table.add_row(*_cells(result), style=_STYLES.get(result.outcome, ""))
+        for entry in status["running"]:
+            cells = (entry["number"], "running", entry["epoch"] or "", _number(entry["value"]), entry["elapsed_s"])
+            table.add_row(*map(_text, cells), _params(entry["params"]), style="bold")
         return table
 
-    def end(self, status: dict[str, Any], rows: list[Row], run_dir: Path) -> None:
-        """The result, and what to do with it."""
+    def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
+        """Prints the ranking, the comparison with published values, and the commands to continue with."""
         if status["best"]:
-            self.console.print(ranking_table(rows, self.spec))
+            self.console.print(ranking_table(ranking(results, self.spec.objectives), self.metric))
         if status["best"] and (self.spec.published or self.spec.claims):
-            print_compared(read_sweep(run_dir), self.console)
-        self.say(f"{status['state']} after {status['elapsed_s']} s: {counted(status)}")
+            print_comparisons(read_sweep(run_dir), self.console)
+        self.say(f"{status['state']} after {status['elapsed_s']} s: {count_text(status)}")
         if status["best"]:
             number = status["best"]["number"]
             self.say(f"best: trial {number}; its files and metrics: sweeps best {run_dir}")
@@ -102,19 +105,39 @@ class LiveView:
             self.say("the same command goes on from here")
 
 
-def _cells(row: Row) -> list[str]:
-    params = [(key.removeprefix("params."), value) for key, value in row.items() if key.startswith("params.")]
-    what = row["reason"] if row["state"] == "FAIL" else " ".join(filter(None, (row.get("run"), _params(params))))
-    return [*map(_text, (row["number"], row["outcome"], row["epochs"], _number(row["value"]), row["elapsed_s"])), what]
+def ranking_table(ranked: Sequence[RankedConfiguration], metric: str) -> Table:
+    """Returns the best configurations as a table.
+
+    Args:
+        ranked: All configurations, best first.
+        metric: Name of the first objective.
+    """
+    table = Table(title=f"best configurations by {metric}", title_justify="left")
+    for name in ("rank", "trial", metric, "epoch", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("configuration")
+    for rank, entry in enumerate(ranked[:_MAX_RANKED], start=1):
+        std = f" ± {entry.std:.2g}" if entry.std is not None else ""
+        trial = entry.best_trial
+        name = f"{entry.run} " if entry.run else ""
+        cells = (rank, trial.number, _number(entry.mean) + std, trial.best_epoch, trial.elapsed_s)
+        table.add_row(*map(_text, cells), name + _params(trial.params))
+    return table
 
 
-def _line(row: Row) -> str:
-    number, outcome, epochs, value, seconds, what = _cells(row)
+def _cells(result: TrialResult) -> list[str]:
+    configuration = " ".join(filter(None, (result.run, _params(result.params))))
+    cells = (result.number, result.outcome, result.epochs, _number(result.value), result.elapsed_s)
+    return [*map(_text, cells), result.reason if result.state == "FAIL" else configuration]
+
+
+def _line(result: TrialResult) -> str:
+    number, outcome, epochs, value, seconds, what = _cells(result)
     return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds} s, {value or 'no value'}: {what}"
 
 
-def _params(items: Any) -> str:
-    return " ".join(f"{key.split('.')[-1]}={_number(value)}" for key, value in items if value is not None)
+def _params(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{key.split('.')[-1]}={_number(value)}" for key, value in params.items() if value is not None)
 
 
 def _number(value: Any) -> str:
@@ -125,26 +148,10 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _foot(status: dict[str, Any]) -> str:
+def _footer(status: Mapping[str, Any]) -> str:
     best = status["best"]
     parts = [f"best so far {_number(best['mean'])} (trial {best['number']})" if best else "no result yet"]
     parts.append(f"elapsed {status['elapsed_s']:.0f} s")
     if status["left_s"] is not None:
         parts.append(f"about {status['left_s']:.0f} s left")
     return ", ".join(parts)
-
-
-def ranking_table(rows: list[Row], spec: SweepSpec, most: int = 10) -> Table:
-    """The best configurations as a table."""
-    metric = spec.objectives[0].metric
-    table = Table(title=f"best configurations by {metric}", title_justify="left")
-    for name in ("rank", "trial", metric, "epoch", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("configuration")
-    for rank, row in enumerate(ranking(rows, spec.objectives)[:most], start=1):
-        spread = f" ± {row['deviation']:.2g}" if row["deviation"] is not None else ""
-        params = [(key.removeprefix("params."), value) for key, value in row.items() if key.startswith("params.")]
-        name = f"{row['run']} " if row.get("run") else ""
-        cells = (rank, row["number"], _number(row["mean"]) + spread, row.get("best_epoch"), row.get("elapsed_s"))
-        table.add_row(*map(_text, cells), name + _params(params))
-    return table

@@ -1,8 +1,8 @@
-"""A trial again, from its saved config: did the same come out?"""
+"""Runs a trial again from its saved config, and compares every metric of every epoch."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -16,12 +16,18 @@ from lit_dl.run.epoch_rows import Row
 from sweeps.trial_folder import TrialFolder
 from sweeps.worker.run_trial import on_one_device
 
+_MAX_PRINTED = 10
+
 
 class StopAfter(Checkpoint):
-    """Ends a run after so many epochs, as the pruner did; `max_epochs` stays, as schedules depend on it.
+    """Stops a run after a number of epochs, as the pruner stopped the trial.
+
+    `max_epochs` is not changed, because learning rate schedules depend on it.
+
+    A `Checkpoint` in name only: Lightning calls those last at the end of an epoch.
 
     Args:
-        epochs: Epochs to run.
+        epochs: Number of epochs to run.
     """
 
     def __init__(self, epochs: int) -> None:
@@ -32,51 +38,44 @@ class StopAfter(Checkpoint):
 
 
 def replay_trial(run_dir: Path, number: int) -> int:
-    """Runs a trial again, writing nothing, and compares every metric of every epoch.
+    """Runs a trial again without writing a file, and prints each metric that differs.
 
     Returns:
-        Exit status: 0 the same to the last digit, 1 not.
+        Exit status: 0 when every digit is the same, else 1.
 
     Raises:
-        StorageError: The trial has left no config or no metrics.
+        StorageError: The trial left no config or no metrics.
     """
-    folder = TrialFolder(run_dir, number).path
-    if not (folder / "config.yaml").is_file() or not (folder / "metrics.csv").is_file():
-        raise StorageError(f"{folder}: must hold config.yaml and metrics.csv of a trial that ran an epoch; it does not")
-    before = _rows(folder / "metrics.csv")
+    folder = TrialFolder(run_dir, number)
+    if not folder.config.is_file() or not folder.metrics.is_file():
+        raise StorageError(
+            f"{folder.path}: must hold config.yaml and metrics.csv of a trial that ran an epoch; it does not"
+        )
+    before = folder.read_metrics()
     if not before:
-        raise StorageError(f"{folder / 'metrics.csv'}: must hold the metrics of an epoch; it holds none")
+        raise StorageError(f"{folder.metrics}: must hold the metrics of an epoch; it holds none")
     silence_lightning()
     ignore_slurm()
-    run = build_run(on_one_device(load_yaml(folder / "config.yaml")), callbacks=[StopAfter(len(before))])
+    run = build_run(on_one_device(load_yaml(folder.config)), callbacks=[StopAfter(len(before))])
     run.fit()
     differences = _differences(before, run.rows)
-    print(f"trial {number}: {len(before)} epochs, {len(before[0]) - 1} metrics each, run again")
-    for line in differences[:10]:
+    print(f"trial {number}: {len(before)} epochs, {len(before[0]) - 2} metrics each, run again")
+    for line in differences[:_MAX_PRINTED]:
         print(line)
     print("the same to the last digit" if not differences else f"{len(differences)} values differ")
     return 1 if differences else 0
 
 
-def _rows(path: Path) -> list[Row]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    except (ValueError, TypeError) as error:
-        raise StorageError(f"{path}: must be a table of numbers; damaged ({error})") from None
-    return [_comparable(row) for row in rows]
+def _differences(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
+    """Returns a line for each value that differs.
 
-
-def _comparable(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "elapsed_s"}
-
-
-def _differences(before: list[Row], after: list[Row]) -> list[str]:
+    Values are compared by `repr`, so NaN equals NaN, and 0.0 is not -0.0.
+    """
     lines = []
     if len(before) != len(after):
         lines.append(f"{len(before)} epochs before, {len(after)} now")
-    for old, new in zip(before, map(_comparable, after), strict=False):
+    for old, new in zip(before, after, strict=False):
         for key, value in old.items():
-            if repr(value) != repr(float(new.get(key, float("nan")))):
-                lines.append(f"epoch {int(old['epoch'])} {key}: {value!r} before, {new.get(key)!r} now")
+            if key != "elapsed_s" and repr(float(value)) != repr(float(new.get(key, float("nan")))):
+                lines.append(f"epoch {old['epoch']} {key}: {value!r} before, {new.get(key)!r} now")
     return lines

@@ -1,4 +1,4 @@
-"""How far a sweep is: `status.json` and `results.csv`, written whole by the launcher."""
+"""The launcher's view of a sweep: writes `status.json`, `results.jsonl` and `results.csv`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from optuna.trial import FrozenTrial
 
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode
-from sweeps.results import Row, ranking, rows_of, write_results
+from sweeps.results.files import write_results
+from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.status_file import STATUS_JSON
+from sweeps.results.trial_result import TrialResult, finished_results
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.liveness import identity
 from sweeps.study.records import now
@@ -23,27 +26,37 @@ from sweeps.study.study import SharedStudy
 
 
 class Progress:
-    """What a launcher knows of its sweep, kept in two files that everything else reads.
+    """Reads the study, and writes the files that every other command reads.
 
     Args:
         spec: The spec.
         study: The study.
         run_dir: The run folder.
-        about: More for the status: storage, tracking, workers.
+        about: More entries for `status.json`: storage, tracking, workers.
+
+    Attributes:
+        results: Results of the finished trials, in order of their ends.
+        running: The running trials, as `status.json` has them.
+        begun: Start of the launch on the monotonic clock.
+        publish_s: Seconds that the last `publish` took.
     """
 
     def __init__(self, spec: SweepSpec, study: SharedStudy, run_dir: Path, about: Mapping[str, Any]) -> None:
-        self.spec, self.study, self.run_dir, self.about = spec, study, run_dir, about
-        self.begun, self.started = monotonic(), now()
-        self.rows: list[Row] = []
+        self.spec = spec
+        self.study = study
+        self.run_dir = run_dir
+        self.about = about
+        self.begun = monotonic()
+        self.started = now()
+        self.results: list[TrialResult] = []
         self.running: list[dict[str, Any]] = []
-        self._waiting = 0
-        self._seen = (-1, -1)
-        self._best: list[Row] = []
-        self.seconds = 0.0
+        self.publish_s = 0.0
+        self._n_waiting = 0
+        self._written = (-1, -1)  # finished trials, and evaluated ones
+        self._best: RankedConfiguration | None = None
 
     def publish(self, state: str) -> dict[str, Any]:
-        """Reads the study, writes what is new, and returns the status.
+        """Reads the study, writes the files, and returns the status. Results are written only when there are new ones.
 
         Raises:
             OSError: The disk is full.
@@ -51,24 +64,25 @@ class Progress:
         began = monotonic()
         trials, evaluations = self.study.trials(), self.study.attributes.evaluations()
         finished = sum(trial.state.is_finished() for trial in trials)
-        if (finished, len(evaluations)) != self._seen:
-            rows = rows_of(self.spec, trials, evaluations)
-            self.rows = sorted(rows, key=lambda row: str(row["finished"]))
-            self._best = ranking(self.rows, self.spec.objectives)[:1]
-            write_results(self.run_dir / "results.csv", rows)
-            self._seen = (finished, len(evaluations))
-        self.running = [_running(trial) for trial in trials if trial.state.name == "RUNNING"]
-        self._waiting = sum(trial.state.name == "WAITING" for trial in trials)
+        if (finished, len(evaluations)) != self._written:
+            results = finished_results(self.spec, trials, evaluations)
+            self.results = sorted(results, key=lambda result: str(result.finished))
+            self._best = next(iter(ranking(self.results, self.spec.objectives)), None)
+            write_results(self.run_dir, results)
+            self._written = (finished, len(evaluations))
+        self.running = [_running_entry(trial) for trial in trials if trial.state.name == "RUNNING"]
+        self._n_waiting = sum(trial.state.name == "WAITING" for trial in trials)
         status = self.status(state)
-        write_text(self.run_dir / "status.json", json.dumps(status, indent=1))
-        self.seconds = monotonic() - began
+        write_text(self.run_dir / STATUS_JSON, json.dumps(status, indent=1))
+        self.publish_s = monotonic() - began
         return status
 
     def status(self, state: str) -> dict[str, Any]:
-        """What `sweeps status` shows."""
-        counts = {name: sum(row["state"] == name for row in self.rows) for name in ("COMPLETE", "PRUNED", "FAIL")}
-        counts |= {"RUNNING": len(self.running), "WAITING": self._waiting}
-        elapsed = monotonic() - self.begun
+        """Returns the content of `status.json`."""
+        states = Counter(result.state for result in self.results)
+        counts = {name: states[name] for name in ("COMPLETE", "PRUNED", "FAIL")}
+        counts |= {"RUNNING": len(self.running), "WAITING": self._n_waiting}
+        elapsed_s = monotonic() - self.begun
         return {
             "schema": 1,
             "name": self.spec.name,
@@ -78,38 +92,45 @@ class Progress:
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.spec.objectives],
             "n_trials": self.study.attributes.total,
             "counts": counts,
-            "outcomes": dict(Counter(row["outcome"] for row in self.rows)),
+            "outcomes": dict(Counter(result.outcome for result in self.results)),
             "started": self.started,
             "updated": now(),
-            "elapsed_s": round(elapsed, 1),
-            "left_s": self._left(elapsed) if state == "running" else None,
-            "best": {key: self._best[0][key] for key in ("number", "value", "mean", "n")} if self._best else None,
+            "elapsed_s": round(elapsed_s, 1),
+            "left_s": self._remaining_s(elapsed_s) if state == "running" else None,
+            "best": _best_entry(self._best),
             "running": self.running,
         }
 
-    def _left(self, elapsed: float) -> float | None:
-        """Seconds to go, if trials go on as those that ended in this launch."""
-        here = self.of_this_launch()
-        return round(elapsed / len(here) * (self.study.attributes.total - len(self.rows)), 1) if here else None
+    def _remaining_s(self, elapsed_s: float) -> float | None:
+        """Estimates the remaining seconds from the trials that ended since the launch; `None` before the first."""
+        here = len(self.results_of_this_launch())
+        return round(elapsed_s / here * (self.study.attributes.total - len(self.results)), 1) if here else None
 
-    def of_this_launch(self) -> list[Row]:
-        """Rows of the trials that ended since it began."""
-        return [row for row in self.rows if str(row["finished"]) >= self.started]
+    def results_of_this_launch(self) -> list[TrialResult]:
+        """Returns the results of the trials that ended since the launch."""
+        return [result for result in self.results if str(result.finished) >= self.started]
 
     def mark(self) -> tuple[int, int]:
-        """Changes when a trial gets further: trials that ended, and epochs of those that run."""
-        return len(self.rows), sum(row["epoch"] or 0 for row in self.running)
+        """Returns a value that changes with every epoch and every finished trial, for telling whether work advances."""
+        return len(self.results), sum(entry["epoch"] or 0 for entry in self.running)
 
 
-def about(url: str | None, wandb: Mode, workers: int, engine: str) -> dict[str, Any]:
-    """What is said of a sweep beside its trials."""
+def launch_entries(url: str | None, wandb: Mode, workers: int, engine: str) -> dict[str, Any]:
+    """Returns the entries of `status.json` that describe the launch. The storage URL is without its password."""
     storage = without_password(url) if url else "journal"
     return {"storage": storage, "wandb": wandb, "workers": workers, "engine": engine}
 
 
-def _running(trial: FrozenTrial) -> dict[str, Any]:
+def _best_entry(best: RankedConfiguration | None) -> dict[str, Any] | None:
+    if best is None:
+        return None
+    trial = best.best_trial
+    return {"number": trial.number, "value": trial.value, "mean": best.mean, "n": len(best.trials)}
+
+
+def _running_entry(trial: FrozenTrial) -> dict[str, Any]:
     values = trial.intermediate_values
-    last = max(values, default=None)
+    epoch = max(values, default=None)
     owner = trial.user_attrs.get("owner", {})
     since = owner.get("since")
     return {
@@ -117,8 +138,8 @@ def _running(trial: FrozenTrial) -> dict[str, Any]:
         "slot": owner.get("slot"),
         "machine": str(owner.get("machine", "")).split("/")[0],
         "attempt": trial.user_attrs.get("attempt"),
-        "epoch": last,
-        "value": values[last] if last is not None else None,
+        "epoch": epoch,
+        "value": values[epoch] if epoch is not None else None,
         "elapsed_s": round((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds(), 1) if since else None,
         "params": trial.params,
     }

@@ -19,7 +19,7 @@ from forked import run_python
 from paths import REPOSITORY
 from sweep_specs import tiny_spec
 
-from sweeps.results import read_results
+from sweeps.results.files import read_results
 from sweeps.spec.parse_spec import parse_spec
 
 README = (REPOSITORY / "README.md").read_text()
@@ -74,9 +74,9 @@ def test_a_command_of_the_readme_runs(clone: Path, command: str) -> None:
     assert done.returncode == 0, done.stderr
     if command.startswith("sweeps launch configs/sweeps/quickstart.yaml"):
         rows = read_results(clone / "runs" / "quickstart")
-        assert [row["number"] for row in rows] == list(range(12))
-        assert max(row["value"] for row in rows if row["state"] == "COMPLETE") >= 0.975
-        assert {row["state"] for row in rows} <= {"COMPLETE", "PRUNED"}
+        assert [row.number for row in rows] == list(range(12))
+        assert max(row.value or 0 for row in rows if row.is_completed) >= 0.975
+        assert {row.state for row in rows} <= {"COMPLETE", "PRUNED"}
         assert list((clone / "runs" / "quickstart" / "trials").glob("*/wandb/offline-run-*/*.wandb"))
     if "perceptron_and" in command or "mlp_xor" in command:
         assert " is solved" in done.stdout

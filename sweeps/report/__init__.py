@@ -1,1 +1,1 @@
-"""Reports: the results of a sweep as one HTML file, from the tables in its run folder."""
+"""The HTML report of a sweep, and the comparison of its results with published ones."""

@@ -1,9 +1,9 @@
-"""Published figures beside ours, and claims judged by our runs.
+"""Compares published values, and published claims, with the results of a sweep.
 
-The rules, which stand in words under every table (`FIGURE_RULE`, `CLAIM_RULE`): a figure is reproduced when the
-difference of our mean and it is at most the tolerance, or it lies in our 95 % interval. An interval that reaches
-further than twice the tolerance to either side would hold nearly anything, so a figure in such a one is undecided, near
-or not. One seed has no interval: only the difference counts. A claim about a run with one seed is undecided.
+The page and the terminal print the rules under every table (`VALUE_RULE`, `CLAIM_RULE`). A value is reproduced when our
+mean differs from it by at most the tolerance, or when it lies in our 95 % interval. An interval that reaches further
+than twice the tolerance to either side would contain nearly any value, so a value in such an interval is undecided.
+One seed has no interval: only the difference counts. A claim about a run with one seed is undecided.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sweeps.report.statistics import Interval, difference_interval, mean_interval
 from sweeps.report.sweep_data import SweepData
-from sweeps.results import Row
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.objective import direction_sign
 from sweeps.spec.published import COLUMNS, PublishedClaim, PublishedTable, Quantity
 
@@ -22,7 +22,7 @@ SUPPORTED, CONTRADICTED = "supported", "contradicted"
 UNDECIDED = "undecided"
 NO_RESULT = "no result"
 
-FIGURE_RULE = (
+VALUE_RULE = (
     "Ours is the mean over seeds with its 95 % interval (Student's t). Reproduced: the difference is at most the "
     "tolerance, or the published figure lies in our interval. Undecided: it lies in there, but the interval reaches "
     "further than twice the tolerance to either side, and proves nothing."
@@ -33,129 +33,134 @@ CLAIM_RULE = (
     "holds in 95 % of cases by itself, so among twenty claims expect one that chance decided."
 )
 
-_SLACK = 1 + 1e-9  # 0.817 - 0.812 is a little above 0.005 in binary
+_ROUNDING = 1 + 1e-9  # 0.817 - 0.812 is a little above 0.005 in binary
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A published figure and ours.
+class ValueComparison:
+    """A published value and ours.
 
     Args:
         run: Name of the configuration.
-        published: The published figure.
-        ours: Mean and interval over seeds; `None` without a finished run.
-        n: Finished runs.
-        verdict: Reproduced, not reproduced, undecided; or no result.
-        missing: What became of the runs that are not counted.
+        published: The published value.
+        ours: Mean and interval over the seeds; `None` without a completed run.
+        n: Number of completed runs.
+        conclusion: reproduced, not reproduced, undecided, or no result.
+        missing: Why other runs are not counted; empty when all are.
     """
 
     run: str
     published: float
     ours: Interval | None
     n: int
-    verdict: str
+    conclusion: str
     missing: str
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the published."""
+        """Ours minus the published value."""
         return None if self.ours is None else self.ours.mean - self.published
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim and what our runs say of it.
+class ClaimComparison:
+    """A published claim and our results.
 
     Args:
         claim: The claim.
-        means: Our mean of each run that it names; `None` without a finished one.
-        difference: Of the first side and the second; `None` where a run is missing.
-        verdict: Supported, contradicted, undecided; or no result.
+        means: Our mean of each run that the claim names; `None` without a completed run.
+        difference: Difference of the first side and the second; `None` where a run has no result.
+        conclusion: supported, contradicted, undecided, or no result.
     """
 
     claim: PublishedClaim
     means: dict[str, float | None]
     difference: Interval | None
-    verdict: str
+    conclusion: str
 
 
-def figures(sweep: SweepData, table: PublishedTable) -> list[Figure]:
-    """A row for each published figure, in the order of the spec."""
-    return [_figure(sweep, table, run, value) for run, value in table.values.items()]
+def compare_values(sweep: SweepData, table: PublishedTable) -> list[ValueComparison]:
+    """Compares each value of a published table with ours, in the order of the spec."""
+    return [_compare_value(sweep, table, run, value) for run, value in table.values.items()]
 
 
-def _figure(sweep: SweepData, table: PublishedTable, run: str, value: float) -> Figure:
-    ours = values_of(sweep, run, table.quantity)
-    missing = _missing(sweep, run, len(ours))
-    if not ours:
-        return Figure(run, value, None, 0, NO_RESULT, missing)
-    found = mean_interval(ours)
-    return Figure(run, value, found, len(ours), figure_verdict(value, found, table.tolerance), missing)
+def _compare_value(sweep: SweepData, table: PublishedTable, run: str, published: float) -> ValueComparison:
+    values = values_of(sweep, run, table.quantity)
+    missing = _missing(sweep, run, len(values))
+    if not values:
+        return ValueComparison(run, published, None, 0, NO_RESULT, missing)
+    ours = mean_interval(values)
+    conclusion = value_conclusion(published, ours, table.tolerance)
+    return ValueComparison(run, published, ours, len(values), conclusion, missing)
 
 
-def figure_verdict(published: float, ours: Interval, tolerance: float) -> str:
-    """Whether a figure is reproduced, by the rule above."""
-    holds = ours.holds(published)
-    if holds and ours.half is not None and ours.half > 2 * tolerance * _SLACK:
+def value_conclusion(published: float, ours: Interval, tolerance: float) -> str:
+    """Returns whether a published value is reproduced, by `VALUE_RULE`."""
+    is_inside = ours.contains(published)
+    if is_inside and ours.half_width is not None and ours.half_width > 2 * tolerance * _ROUNDING:
         return UNDECIDED
-    near = abs(ours.mean - published) <= tolerance * _SLACK
-    return REPRODUCED if near or holds else NOT_REPRODUCED
+    is_near = abs(ours.mean - published) <= tolerance * _ROUNDING
+    return REPRODUCED if is_near or is_inside else NOT_REPRODUCED
 
 
 def _missing(sweep: SweepData, run: str, n: int) -> str:
-    """What became of the seeds that are not among the counted; empty when none is missing."""
-    ended = [str(row["outcome"]) for row in sweep.rows if row.get("run") == run]
-    lost = sorted({outcome.replace("_", " ") for outcome in ended if outcome != "completed"})
-    unread = ["without the metric"] * (ended.count("completed") > n)
-    return ", ".join([*lost, *unread, *["not finished"] * (len(ended) < sweep.spec.seeds)])
+    """Returns why seeds are not among the `n` counted ones, such as `diverged, not finished`."""
+    outcomes = [result.outcome for result in sweep.results if result.run == run]
+    reasons = sorted({outcome.replace("_", " ") for outcome in outcomes if outcome != "completed"})
+    if outcomes.count("completed") > n:
+        reasons.append("without the metric")
+    if len(outcomes) < sweep.spec.seeds:
+        reasons.append("not finished")
+    return ", ".join(reasons)
 
 
-def judged(sweep: SweepData) -> list[Judged]:
-    """Every claim of the spec with its verdict."""
-    return [_judged(sweep, claim) for claim in sweep.spec.claims]
+def compare_claims(sweep: SweepData) -> list[ClaimComparison]:
+    """Compares each claim of the spec with our results."""
+    return [_compare_claim(sweep, claim) for claim in sweep.spec.claims]
 
 
-def _judged(sweep: SweepData, claim: PublishedClaim) -> Judged:
-    sides = [[values_of(sweep, run, claim.quantity) for run in side] for side in (claim.first, claim.second)]
-    ours = dict(zip([*claim.first, *claim.second], [*sides[0], *sides[1]], strict=True))
-    means = {run: mean_interval(values).mean if values else None for run, values in ours.items()}
-    if not all(ours.values()):
-        return Judged(claim, means, None, NO_RESULT)
-    difference = difference_interval(*sides)
-    return Judged(claim, means, difference, claim_verdict(claim, difference))
+def _compare_claim(sweep: SweepData, claim: PublishedClaim) -> ClaimComparison:
+    values = {run: values_of(sweep, run, claim.quantity) for run in (*claim.first, *claim.second)}
+    means = {run: mean_interval(ours).mean if ours else None for run, ours in values.items()}
+    if not all(values.values()):
+        return ClaimComparison(claim, means, None, NO_RESULT)
+    first, second = ([values[run] for run in side] for side in (claim.first, claim.second))
+    difference = difference_interval(first, second)
+    return ClaimComparison(claim, means, difference, claim_conclusion(claim, difference))
 
 
-def claim_verdict(claim: PublishedClaim, difference: Interval) -> str:
-    """What the interval of a difference says of a claim, by the rule above."""
-    if difference.half is None:
+def claim_conclusion(claim: PublishedClaim, difference: Interval) -> str:
+    """Returns whether a claim is supported, by `CLAIM_RULE`."""
+    if difference.half_width is None:
         return UNDECIDED
     sign = -direction_sign(claim.direction)  # here more is better
-    low, high = sorted(sign * (difference.mean + end * difference.half) for end in (-1, 1))
+    low, high = sorted(sign * (difference.mean + end * difference.half_width) for end in (-1, 1))
     if claim.within is None:
         return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else UNDECIDED
-    margin = claim.within * _SLACK
+    margin = claim.within * _ROUNDING
     if -margin <= low and high <= margin:
         return SUPPORTED
     return CONTRADICTED if low > margin or high < -margin else UNDECIDED
 
 
 def values_of(sweep: SweepData, run: str, quantity: Quantity) -> list[float]:
-    """The values of a quantity that the completed runs of a configuration left, one a seed."""
-    rows = [row for row in sweep.completed if row.get("run") == run]
-    found = [_value(sweep, row, quantity) for row in rows]
-    return [value for value in found if value is not None]
+    """Returns a quantity of each completed trial of a named configuration; trials without it are left out."""
+    values = [_value(sweep, trial, quantity) for trial in sweep.completed if trial.run == run]
+    return [value for value in values if value is not None]
 
 
-def _value(sweep: SweepData, row: Row, quantity: Quantity) -> float | None:
-    if isinstance(quantity.at, int) and quantity.has_epochs:
-        return dict(sweep.curve(row["number"], quantity.metric)).get(quantity.at)
-    group = "final" if quantity.has_epochs and quantity.at == "last" else "metrics"
-    value = row.get(quantity.metric if quantity.metric in COLUMNS else f"{group}.{quantity.metric}")
-    return None if value is None else float(value)
+def _value(sweep: SweepData, trial: TrialResult, quantity: Quantity) -> float | None:
+    if quantity.metric in COLUMNS:
+        value = trial.to_row().get(quantity.metric)
+        return None if value is None else float(value)
+    if quantity.has_epochs and isinstance(quantity.at, int):
+        return dict(sweep.curve(trial.number, quantity.metric)).get(quantity.at)
+    metrics = trial.last if quantity.has_epochs and quantity.at == "last" else trial.best
+    return metrics.get(quantity.metric)
 
 
-def tally(verdicts: Sequence[str]) -> str:
-    """How many of which verdict, such as `7 of 9 reproduced, 1 undecided, 1 not reproduced`."""
+def summarize(conclusions: Sequence[str]) -> str:
+    """Returns how often each conclusion occurs, such as `7 of 9 reproduced, 1 undecided, 1 not reproduced`."""
     order = (REPRODUCED, SUPPORTED, UNDECIDED, NOT_REPRODUCED, CONTRADICTED, NO_RESULT)
-    first, *rest = [f"{verdicts.count(name)} {name}" for name in order if name in verdicts]
-    return ", ".join([first.replace(" ", f" of {len(verdicts)} ", 1), *rest])
+    first, *rest = [f"{conclusions.count(name)} {name}" for name in order if name in conclusions]
+    return ", ".join([first.replace(" ", f" of {len(conclusions)} ", 1), *rest])

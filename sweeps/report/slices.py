@@ -1,139 +1,169 @@
-"""A small figure for each parameter: its value against the objective."""
+"""A small plot for each parameter: its value against the objective."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
+from sweeps.report.formatting import format_mean, format_value
 from sweeps.report.plot_style import (
     BEST,
     MUTED,
     Panel,
     axis,
-    brief,
-    figure,
-    hover,
-    index_of,
-    look,
-    plain,
-    ticks_of,
+    axis_ticks,
+    hover_text,
+    hover_title,
+    make_figure,
+    marker_style,
+    plot_text,
     value_axis,
 )
-from sweeps.report.sweep_data import SweepData, show, show_mean
-from sweeps.results import Row
+from sweeps.report.sweep_data import SweepData, option_index
+from sweeps.report.templating import render_panels
+from sweeps.results.ranking import RankedConfiguration
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.space import Parameter
 
-MOST_IN_A_PANEL = 1000
-_MOST_FULL_LABELS = 300
+MAX_POINTS = 1000  # in one panel
+_MAX_FULL_HOVER_TEXTS = 300
+_GOLDEN_RATIO = 0.618
+
+T = TypeVar("T")
 
 
-def slices(sweep: SweepData) -> list[Panel]:
-    """For each parameter: its value against the objective, and where trials lie that are not ranked."""
+def section(sweep: SweepData) -> Markup:
+    """Returns the section as HTML; empty in a sweep without a search space."""
+    if not len(sweep.spec.space):
+        return Markup("")
+    all_panels = panels(sweep)
+    if not all_panels:
+        return Markup('<p class="note">Not drawn: no trial has completed yet.</p>')
+    note = "Completed configurations against their value; the star is the best."
+    if sweep.unranked:
+        note += " In the strip below: trials that are not ranked."
+    if max(len(sweep.ranked), len(sweep.unranked)) > MAX_POINTS:
+        note += f" Of more than {MAX_POINTS}, an even selection is drawn."
+    return render_panels("slice", all_panels, note=note)
+
+
+def panels(sweep: SweepData) -> list[Panel]:
+    """Returns a plot for each parameter. The trials that are not ranked are in a strip below the others."""
     if not sweep.ranked:
         return []
-    means = [entry["mean"] for entry in sweep.ranked]
+    means = [entry.mean for entry in sweep.ranked]
     y, _ = value_axis(means, sweep.metric, sweep.sign)
-    if "range" not in y:  # the same in all panels, also where a parameter is not set in the best
+    if "range" not in y:  # the same in all panels, even where a parameter does not apply to the best configuration
         low, high = (math.log10(end) if y["type"] == "log" else end for end in (min(means), max(means)))
         margin = 0.08 * (high - low) or 0.05
         y["range"] = [low - margin, high + margin]
-    return [_slice(sweep, parameter, y) for parameter in sweep.spec.space]
+    return [_panel(sweep, parameter, y) for parameter in sweep.spec.space]
 
 
-def _slice(sweep: SweepData, parameter: Parameter, y: dict[str, Any]) -> Panel:
-    def has(row: Row) -> bool:
-        return parameter.name in sweep.values(row)
-
-    ranked = _selection([entry for entry in sweep.ranked if has(entry)])
-    others = _selection([row for row in sweep.unranked if has(row)])
-    traces = [_points(sweep, parameter, ranked[::-1]), *_strip(sweep, parameter, others)]
+def _panel(sweep: SweepData, parameter: Parameter, y: dict[str, Any]) -> Panel:
+    ranked = _even_selection([e for e in sweep.ranked if parameter.name in e.best_trial.params])
+    others = _even_selection([trial for trial in sweep.unranked if parameter.name in trial.params])
+    traces = [_ranked_markers(sweep, parameter, ranked[::-1]), *_strip_markers(sweep, parameter, others)]
     domain = {"domain": [0.12 if others else 0, 1]}
     strip = axis(domain=[0, 0.06], showticklabels=False, showgrid=False, range=[-1, 1], automargin=False)
-    x = _slice_axis(sweep, parameter, [*ranked, *others]) | {"anchor": "y2" if others else "y"}
-    drawn = figure(traces, xaxis=x, yaxis=y | domain, **({"yaxis2": strip} if others else {}), showlegend=False)
-    drawn.update_layout(margin={"l": 56, "r": 10, "t": 8, "b": 36})
+    shown = [*(entry.best_trial for entry in ranked), *others]
+    x = _parameter_axis(parameter, shown) | {"anchor": "y2" if others else "y"}
+    figure = make_figure(traces, xaxis=x, yaxis=y | domain, **({"yaxis2": strip} if others else {}), showlegend=False)
+    figure.update_layout(margin={"l": 56, "r": 10, "t": 8, "b": 36})
     when = " and ".join(
-        f"{sweep.names[name]} is {' or '.join(map(show, options))}" for name, options in parameter.when.items()
+        f"{sweep.names[name]} is {' or '.join(map(format_value, options))}" for name, options in parameter.when.items()
     )
     title = parameter.name + (" (log)" if parameter.log else "")
-    return Panel(drawn, f"Only when {when}." if when else "", title, height=250)
+    return Panel(figure, f"Only when {when}." if when else "", title, height=250)
 
 
-def _selection(rows: list[Row]) -> list[Row]:
-    """Evenly chosen rows, the first among them, where there are too many to draw in every panel."""
-    return rows[:: math.ceil(len(rows) / MOST_IN_A_PANEL) or 1]
+def _even_selection(items: Sequence[T]) -> Sequence[T]:
+    """Returns every n-th item, the first among them, such that at most `MAX_POINTS` are left."""
+    return items[:: math.ceil(len(items) / MAX_POINTS) or 1]
 
 
-def _points(sweep: SweepData, parameter: Parameter, entries: list[Row]) -> Any:
-    best = sweep.ranked[0]["numbers"]
-    stars = [entry["numbers"] == best for entry in entries]
-    spread = [entry["deviation"] or 0.0 for entry in entries]
+def _ranked_markers(sweep: SweepData, parameter: Parameter, entries: Sequence[RankedConfiguration]) -> Any:
+    is_best = [entry is sweep.ranked[0] for entry in entries]
+    stds = [entry.std or 0.0 for entry in entries]
     size = 8 if len(entries) <= 300 else 5
     return go.Scatter(
-        x=_places(sweep, parameter, entries),
-        y=[entry["mean"] for entry in entries],
-        error_y={"type": "data", "array": spread, "color": MUTED, "thickness": 1, "width": 0} if any(spread) else None,
+        x=_positions(parameter, [entry.best_trial for entry in entries]),
+        y=[entry.mean for entry in entries],
+        error_y={"type": "data", "array": stds, "color": MUTED, "thickness": 1, "width": 0} if any(stds) else None,
         mode="markers",
         marker={
-            "color": [BEST if star else look("completed")[0] for star in stars],
-            "symbol": ["star" if star else "circle" for star in stars],
-            "size": [14 if star else size for star in stars],
-            "opacity": [1.0 if star else 0.65 for star in stars],
+            "color": [BEST if best else marker_style("completed")[0] for best in is_best],
+            "symbol": ["star" if best else "circle" for best in is_best],
+            "size": [14 if best else size for best in is_best],
+            "opacity": [1.0 if best else 0.65 for best in is_best],
             "line": {"width": 0},
         },
-        text=[f"{_words(sweep, entry)}<br>{plain(sweep.metric)} {show_mean(entry)}" for entry in entries],
+        text=[
+            f"{_hover_text(sweep, entry.best_trial)}<br>{plot_text(sweep.metric)} {format_mean(entry)}"
+            for entry in entries
+        ],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _strip(sweep: SweepData, parameter: Parameter, rows: list[Row]) -> list[Any]:
-    """Trials that are not ranked, below the others: where they are says something, their value does not."""
-    if not rows:
+def _strip_markers(sweep: SweepData, parameter: Parameter, trials: Sequence[TrialResult]) -> list[Any]:
+    """Returns markers for trials that are not ranked. Only their position on the x axis means something."""
+    if not trials:
         return []
-    colors, symbols = zip(*(look(row["outcome"]) for row in rows), strict=True)
+    colors, symbols = zip(*(marker_style(trial.outcome) for trial in trials), strict=True)
     return [
         go.Scatter(
-            x=_places(sweep, parameter, rows),
-            y=[0] * len(rows),
+            x=_positions(parameter, trials),
+            y=[0] * len(trials),
             yaxis="y2",
             mode="markers",
             marker={"color": colors, "symbol": symbols, "size": 7, "opacity": 0.8},
-            text=[_words(sweep, row) for row in rows],
+            text=[_hover_text(sweep, trial) for trial in trials],
             hovertemplate="%{text}<extra></extra>",
         )
     ]
 
 
-def _words(sweep: SweepData, row: Row) -> str:
-    """Params too, unless they would be most of the file: every trial is in every panel."""
-    return hover(sweep, row) if len(sweep.rows) <= _MOST_FULL_LABELS else brief(row)
+def _hover_text(sweep: SweepData, trial: TrialResult) -> str:
+    """Returns the full hover text in a small sweep. In a large one it would be most of the page: each panel has it."""
+    return hover_text(sweep, trial) if len(sweep.results) <= _MAX_FULL_HOVER_TEXTS else hover_title(trial)
 
 
-def _places(sweep: SweepData, parameter: Parameter, rows: list[Row]) -> list[float]:
-    values = [sweep.values(row)[parameter.name] for row in rows]
+def _positions(parameter: Parameter, trials: Sequence[TrialResult]) -> list[float]:
+    """Returns the positions of trials on the axis of a parameter. Those of one option are jittered.
+
+    The jitter is a multiple of the golden ratio: neighbors in the list are far apart, and it is the same in every
+    report of a sweep.
+    """
+    values = [trial.params[parameter.name] for trial in trials]
     if parameter.is_range:
         return [float(value) for value in values]
-    # Golden-ratio jitter: neighbours in the list lie apart, and every report of a sweep is the same.
-    return [index_of(parameter.options(), v) + 0.4 * (0.618 * i % 1 - 0.5) for i, v in enumerate(values)]
+    options = parameter.options()
+    jitter = [0.4 * (_GOLDEN_RATIO * index % 1 - 0.5) for index in range(len(values))]
+    return [option_index(options, value) + shift for value, shift in zip(values, jitter, strict=True)]
 
 
-def _slice_axis(sweep: SweepData, parameter: Parameter, rows: list[Row]) -> dict[str, Any]:
-    """The whole range or all options, also where no trial has been; and values of `runs` outside the range."""
+def _parameter_axis(parameter: Parameter, trials: Sequence[TrialResult]) -> dict[str, Any]:
+    """Returns an axis with the whole range or all options, and values of `runs` outside the range."""
     if not parameter.is_range:
         options = parameter.options()
-        texts = [plain(show(option), max(6, 36 // len(options))) for option in options]
-        return axis(
-            tickvals=list(range(len(options))), ticktext=texts, range=[-0.5, len(options) - 0.5], showgrid=False
-        )
+        texts = [plot_text(format_value(option), max(6, 36 // len(options))) for option in options]
+        ticks = list(range(len(options)))
+        return axis(tickvals=ticks, ticktext=texts, range=[-0.5, len(options) - 0.5], showgrid=False)
     assert parameter.low is not None
     assert parameter.high is not None
-    values = [float(place) for place in _places(sweep, parameter, rows)]
+    values = _positions(parameter, trials)
     low, high = min([parameter.low, *values]), max([parameter.high, *values])
-    ticks = ticks_of(low, high, parameter.log, whole=parameter.type == "int")
-    places = [math.log10(low), math.log10(high)] if parameter.log else [low, high]
-    margin = 0.05 * (places[1] - places[0]) or 0.5
-    shown = [places[0] - margin, places[1] + margin]
-    kind = "log" if parameter.log else "linear"
-    return axis(type=kind, range=shown, tickvals=ticks, ticktext=[show(tick, 3) for tick in ticks])
+    tick_values = axis_ticks(low, high, parameter.log, whole=parameter.type == "int")
+    start, end = (math.log10(low), math.log10(high)) if parameter.log else (low, high)
+    margin = 0.05 * (end - start) or 0.5
+    return axis(
+        type="log" if parameter.log else "linear",
+        range=[start - margin, end + margin],
+        tickvals=tick_values,
+        ticktext=[format_value(tick, 3) for tick in tick_values],
+    )

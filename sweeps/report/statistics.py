@@ -1,4 +1,8 @@
-"""95 % intervals of a mean and of a difference of means, by Student's t. Needs nothing but the standard library."""
+"""95 % confidence intervals of a mean and of a difference of means, by Student's t.
+
+The quantile of Student's distribution is computed here and not by scipy: where scipy is installed, torchmetrics imports
+`scipy.signal`, and every process that imports Lightning starts more than a second later (see LOG.md).
+"""
 
 from __future__ import annotations
 
@@ -8,30 +12,32 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 
 CONFIDENCE = 0.95
-_CELLS = 200
-_HALVINGS = 60
-_LARGEST = 13.0  # above the quantile at one degree of freedom, 12.706, the greatest that is asked for
+_INTERVALS = 200  # of Simpson's rule
+_BISECTIONS = 60
+_MAX_QUANTILE = 13.0  # above 12.706, the quantile at one degree of freedom, which is the greatest
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval.
+    """An estimate with its 95 % confidence interval.
 
     Args:
         mean: The estimate.
-        half: Half the width of the interval around it. `None`: too few values for one.
+        half_width: Half the width of the interval around it; `None`: too few values for an interval.
     """
 
     mean: float
-    half: float | None
+    half_width: float | None
 
-    def holds(self, value: float) -> bool:
-        """Whether a value lies in the interval; in none without an interval."""
-        return self.half is not None and abs(value - self.mean) <= self.half
+    def contains(self, value: float) -> bool:
+        """Returns whether a value lies in the interval; false without an interval."""
+        return self.half_width is not None and abs(value - self.mean) <= self.half_width
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean of independent values, with mean -+ t s / sqrt(n), s**2 the sample variance; one value has no interval.
+    """Returns the mean of independent values with the interval mean -+ t s / sqrt(n); s**2 is the sample variance.
+
+    A single value has no interval.
 
     Source: Student 1908, The probable error of a mean.
     """
@@ -39,11 +45,11 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def difference_interval(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Interval:
-    """The difference of two means of independent values with variances of their own, by Welch's method.
+    """Returns the difference of two means of independent values with unequal variances, by Welch's method.
 
-    A side of several groups stands for the mean of its groups' means, whatever their sizes. The square of the standard
-    error is then the sum over all groups of c**2 s**2 / n, with c one over the number of groups on that side; its
-    degrees of freedom are Satterthwaite's. With one group a side this is Welch's interval.
+    A side of several groups stands for the mean of its groups' means, whatever the sizes of the groups. The square of
+    the standard error is then the sum over all groups of c**2 s**2 / n, where c is one over the number of groups on
+    that side. Its degrees of freedom are those of Satterthwaite. With one group on each side this is Welch's interval.
 
     Source: Welch 1947, The generalization of Student's problem, eq. 28; Satterthwaite 1946.
     """
@@ -54,29 +60,29 @@ def difference_interval(first: Sequence[Sequence[float]], second: Sequence[Seque
     return _interval(mean, [(variance(g) / len(g) / groups**2, len(g) - 1) for groups, g in sides])
 
 
-def _interval(mean: float, parts: Sequence[tuple[float, int]]) -> Interval:
-    """An interval from the parts of a squared standard error, each with its degrees of freedom."""
-    if not parts:
+def _interval(mean: float, terms: Sequence[tuple[float, int]]) -> Interval:
+    """Returns an interval from the terms of the squared standard error, each with its degrees of freedom."""
+    if not terms:
         return Interval(mean, None)
-    squared = math.fsum(part for part, _ in parts)
-    if squared == 0:
+    squared_error = math.fsum(term for term, _ in terms)
+    if squared_error == 0:
         return Interval(mean, 0.0)
-    freedom = 1 / math.fsum((part / squared) ** 2 / own for part, own in parts)
-    return Interval(mean, t_quantile(freedom) * math.sqrt(squared))
+    freedom = 1 / math.fsum((term / squared_error) ** 2 / own for term, own in terms)
+    return Interval(mean, t_quantile(freedom) * math.sqrt(squared_error))
 
 
 def t_quantile(freedom: float) -> float:
-    """The t that Student's distribution keeps within -t and t in 95 % of cases, to eight digits.
+    """Returns t such that Student's distribution is within -t and t with probability 0.95, to eight digits.
 
-    With t = sqrt(freedom) tan(a), the probability of |T| < t is the integral of cos(x)**(freedom - 1) from 0 to a, over
-    that from 0 to pi / 2.
+    With t = sqrt(freedom) tan(a), the probability of |T| < t is the integral of cos(x)**(freedom - 1) from 0 to a,
+    divided by the same integral from 0 to pi / 2. The angle a is found by bisection.
 
     Args:
         freedom: Degrees of freedom, 1 or more; need not be whole.
     """
     whole = math.sqrt(math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2)) / 2
-    low, high = 0.0, math.atan(_LARGEST / math.sqrt(freedom))
-    for _ in range(_HALVINGS):
+    low, high = 0.0, math.atan(_MAX_QUANTILE / math.sqrt(freedom))
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if _integral(freedom - 1, middle) < CONFIDENCE * whole:
             low = middle
@@ -86,7 +92,7 @@ def t_quantile(freedom: float) -> float:
 
 
 def _integral(power: float, end: float) -> float:
-    """The integral of cos(x)**power from 0 to `end`, by Simpson's rule."""
-    width = end / _CELLS
-    inner = math.fsum((4 if k % 2 else 2) * math.pow(math.cos(k * width), power) for k in range(1, _CELLS))
-    return (1 + inner + math.pow(math.cos(end), power)) * width / 3
+    """Returns the integral of cos(x)**power from 0 to `end`, by Simpson's rule."""
+    step = end / _INTERVALS
+    inner = math.fsum((4 if k % 2 else 2) * math.pow(math.cos(k * step), power) for k in range(1, _INTERVALS))
+    return (1 + inner + math.pow(math.cos(end), power)) * step / 3

@@ -1,51 +1,50 @@
-"""What a report is made of: rows, spec, state and learning curves of a sweep, and how names and values are spelled."""
+"""The data of a report: spec, results, ranking and state of a sweep, read from its run folder."""
 
 from __future__ import annotations
 
-import csv
-import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lit_dl.errors import StorageError
-from sweeps.results import Row, ranking, read_results, read_status
+from sweeps.report.formatting import short_names
+from sweeps.results.files import read_results
+from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.status_file import read_status
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.parse_spec import load_spec
-from sweeps.spec.space import Parameter, Values
+from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.liveness import is_alive
-from sweeps.trial_folder import TrialFolder
-
-Curve = list[tuple[int, float]]
-
-_SAYS_LITTLE = ("name", "class_path", "kind", "type")
+from sweeps.trial_folder import Curve, TrialFolder, folders_with_metrics
 
 
 @dataclass(frozen=True)
 class SweepData:
-    """A sweep as its run folder tells it.
+    """A sweep in any state, as its run folder has it.
 
     Args:
         run_dir: The run folder, as given on the command line.
-        spec: Its resolved spec.
-        rows: Finished trials, in order of finishing.
-        ranked: Completed configurations, best first; see `sweeps.results.ranking`.
-        unfinished: Trials that have begun: number, outcome, and epoch and params where the launcher said them.
-        state: running, finished, killed or whatever else the launcher last wrote.
+        spec: The resolved spec.
+        results: Results of the finished trials, in order of their ends.
+        ranked: Configurations with a completed trial, best first; see `sweeps.results.ranking`.
+        unfinished: Trials that have begun, with state RUNNING and what is known of them.
+        state: running, finished, killed, or another state that the launcher wrote last.
     """
 
     run_dir: Path
     spec: SweepSpec
-    rows: list[Row]
-    ranked: list[Row]
-    unfinished: list[Row]
+    results: list[TrialResult]
+    ranked: list[RankedConfiguration]
+    unfinished: list[TrialResult]
     state: str
 
     @property
     def metric(self) -> str:
+        """Name of the first objective."""
         return self.spec.objectives[0].metric
 
     @property
@@ -54,161 +53,95 @@ class SweepData:
         return self.spec.objectives[0].sign
 
     @property
-    def completed(self) -> list[Row]:
-        return [row for row in self.rows if row["state"] == "COMPLETE"]
+    def completed(self) -> list[TrialResult]:
+        return [result for result in self.results if result.is_completed]
 
     @property
-    def unranked(self) -> list[Row]:
-        return [row for row in self.rows if row["state"] != "COMPLETE"]
+    def unranked(self) -> list[TrialResult]:
+        """Finished trials that are not completed."""
+        return [result for result in self.results if not result.is_completed]
 
     @property
-    def repeats(self) -> bool:
-        """Whether any configuration has run more than once."""
-        return any(entry["n"] > 1 for entry in self.ranked)
+    def has_repeats(self) -> bool:
+        """Whether any configuration has completed with more than one seed."""
+        return any(len(entry.trials) > 1 for entry in self.ranked)
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Short names of the parameters, by full name."""
+        """Short names of the parameters by full name."""
         return short_names(parameter.name for parameter in self.spec.space)
 
+    @cached_property
+    def best_numbers(self) -> set[int]:
+        """Numbers of the trials of the best configuration; empty without one."""
+        return set(self.ranked[0].numbers) if self.ranked else set()
+
     def counts(self) -> dict[str, int]:
-        """Trials by outcome, finished ones first."""
-        return dict(Counter(str(row["outcome"]) for row in [*self.rows, *self.unfinished]))
+        """Returns the number of trials by outcome, finished ones first."""
+        return dict(Counter(result.outcome for result in [*self.results, *self.unfinished]))
 
-    def folder(self, number: int) -> Path:
-        """The folder of a trial."""
-        return TrialFolder(self.run_dir, number).path
+    def folder(self, number: int) -> TrialFolder:
+        """Returns the folder of a trial."""
+        return TrialFolder(self.run_dir, number)
 
-    def values(self, row: Row) -> Values:
-        """Parameters of a trial as the spec spells them; one that does not apply to it is missing."""
-        values: Values = {}
-        for parameter in self.spec.space:
-            given = row.get(f"params.{parameter.name}")
-            if given is not None:
-                values[parameter.name] = given if parameter.is_range else _option(parameter, given)
-            elif self._chose_null(parameter, values, row):
-                values[parameter.name] = None
-        return values
+    def params(self, result: TrialResult) -> Values:
+        """Returns the parameters of a trial in the order of the space. One that does not apply to it is missing."""
+        return {p.name: result.params[p.name] for p in self.spec.space if p.name in result.params}
 
-    def _chose_null(self, parameter: Parameter, values: Values, row: Row) -> bool:
-        """An empty cell is a chosen null where null can be chosen and the conditions hold."""
-        if parameter.is_range or None not in parameter.options():
-            return False
-        listed = self.spec.runs.get(str(row.get("run")))
-        asked = listed is None or parameter.name in listed
-        return asked and all(values.get(name) in options for name, options in parameter.when.items())
-
-    def front(self) -> list[Row]:
-        """With several objectives: the ranked configurations that no other beats in all of them."""
-        return [entry for entry in self.ranked if entry["front"]]
+    def pareto_front(self) -> list[RankedConfiguration]:
+        """Returns the configurations on the Pareto front; none in a sweep with one objective."""
+        return [entry for entry in self.ranked if entry.on_pareto_front]
 
     def curve(self, number: int, metric: str | None = None) -> Curve:
-        """A metric by epoch; empty when the trial has not logged it, or has left no metrics.csv.
+        """Returns a metric of a trial by epoch; empty where the trial has not logged it, or left no metrics.csv.
 
         Args:
-            number: Of the trial.
-            metric: `None`: the objective.
+            number: Number of the trial.
+            metric: Name of the metric; `None`: the first objective.
         """
-        path = self.folder(number) / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            found = [(row.get("epoch"), row.get(metric or self.metric)) for row in csv.DictReader(file)]
-        points = [(int(float(epoch)), float(value)) for epoch, value in found if epoch and value]
-        return [(epoch, value) for epoch, value in points if math.isfinite(value)]
+        return self.folder(number).read_curve(metric or self.metric)
+
+
+def option_index(options: Sequence[Any], value: Any) -> int:
+    """Returns the index of an option of a parameter. The types are compared too, because `True == 1 == 1.0`."""
+    return [(type(option), option) for option in options].index((type(value), value))
 
 
 def read_sweep(run_dir: Path) -> SweepData:
-    """What a run folder says of its sweep, however far that is.
+    """Reads a run folder, in whatever state its sweep is.
 
     Raises:
-        StorageError: The folder holds no sweep.
+        StorageError: The folder is not the run folder of a sweep.
     """
-    rows = sorted(read_results(run_dir), key=lambda row: (str(row.get("finished", "")), row["number"]))
+    results = sorted(read_results(run_dir), key=lambda result: (result.finished or "", result.number))
     spec = load_spec(run_dir / "spec.yaml")
     status = _status(run_dir)
-    state = str(status.get("state") or ("finished" if len(rows) >= spec.n_trials else "unfinished"))
-    return SweepData(
-        run_dir, spec, rows, ranking(rows, spec.objectives), _unfinished(run_dir, rows, status, state), state
-    )
+    state = str(status.get("state") or ("finished" if len(results) >= spec.n_trials else "unfinished"))
+    unfinished = _unfinished(run_dir, results, status, state)
+    return SweepData(run_dir, spec, results, ranking(results, spec.objectives), unfinished, state)
 
 
-def _status(run_dir: Path) -> Row:
+def _status(run_dir: Path) -> dict[str, Any]:
+    """Returns the content of status.json. The state is `killed` when the launcher is gone and could not write it."""
     try:
         status = read_status(run_dir)
-    except StorageError:  # a sweep that was stopped before its first second, or a folder copied without it
+    except StorageError:  # the launcher was stopped within its first second, or the folder is a copy without the file
         return {}
     if status.get("state") == "running" and not is_alive(status.get("launcher") or {}):
         return {**status, "state": "killed"}
     return status
 
 
-def _unfinished(run_dir: Path, rows: list[Row], status: Row, state: str) -> list[Row]:
-    finished = {row["number"] for row in rows}
-    told = {row["number"]: row for row in status.get("running") or []}
-    begun = {int(path.parent.name) for path in run_dir.glob("trials/*/metrics.csv") if path.parent.name.isdigit()}
+def _unfinished(run_dir: Path, results: list[TrialResult], status: Mapping[str, Any], state: str) -> list[TrialResult]:
+    finished = {result.number for result in results}
+    running = {entry["number"]: entry for entry in status.get("running") or []}
+    begun = {folder.number for folder in folders_with_metrics(run_dir)}
     outcome = "running" if state == "running" else "interrupted"
-    entries = []
-    for number in sorted({*told, *begun} - finished):
-        live = told.get(number, {})
-        params = {f"params.{key}": value for key, value in (live.get("params") or {}).items()}
-        entries.append({"number": number, "outcome": outcome, "epochs": live.get("epoch"), **params})
-    return entries
-
-
-def _option(parameter: Parameter, given: Any) -> Any:
-    """The option that a cell was written from: `1` may have been the text '1', and `True` is no 1."""
-    return next((option for option in parameter.options() if str(option) == str(given)), given)
-
-
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """The shortest endings of dotted names that say something and differ: `optimizer.name`, not `name`."""
-    full = list(names)
-    short = {name: _ending(name, 2 if name.split(".")[-1] in _SAYS_LITTLE else 1) for name in full}
-    length = 2
-    while len(set(short.values())) < len(full):
-        often = Counter(short.values())
-        short = {name: _ending(name, length) if often[text] > 1 else text for name, text in short.items()}
-        length += 1
-    return short
-
-
-def _ending(name: str, length: int) -> str:
-    return ".".join(name.split(".")[-length:])
-
-
-def show(value: Any, digits: int = 4) -> str:
-    """A value as text: YAML's words, numbers to some digits."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.{digits}g}"
-    return str(value)
-
-
-def show_mean(entry: Row, digits: int = 5) -> str:
-    """The mean of a ranked configuration, with the standard deviation over its seeds where it has several."""
-    spread = entry["deviation"]
-    return show(entry["mean"], digits) + (f" ± {spread:.2g}" if spread is not None else "")
-
-
-def shorten(text: str, most: int) -> str:
-    """A text of at most so many characters; of an import path the last part is kept, as that tells paths apart."""
-    last = text.rpartition(".")[2]
-    if len(text) > most and last.isidentifier():
-        text = last
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def label(row: Row) -> str:
-    """What a trial is called: its number, and its configuration's name if that has one."""
-    return f"trial {row['number']}" + (f", {row['run']}" if row.get("run") else "")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    trials = []
+    for number in sorted({*running, *begun} - finished):
+        entry = running.get(number, {})
+        params = entry.get("params") or {}
+        trials.append(
+            TrialResult(number, "RUNNING", outcome, config_id=str(number), params=params, epochs=entry.get("epoch"))
+        )
+    return trials

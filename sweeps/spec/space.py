@@ -52,6 +52,10 @@ class Parameter:
         """Whether this is a range, and not choices or presets."""
         return self.low is not None
 
+    def applies(self, values: Values) -> bool:
+        """Returns whether the conditions in `when` hold for the values of the parameters before this one."""
+        return all(values.get(name) in options for name, options in self.when.items())
+
     def options(self) -> list[Any]:
         """Returns the choices of the sampler: names of presets, or choices as the storage holds them."""
         if self.presets is not None:
@@ -134,7 +138,7 @@ class Space:
         """Returns a sample: a value from `choose` for each parameter, without those with unmet conditions."""
         values: Values = {}
         for parameter in self:
-            if all(values.get(name) in options for name, options in parameter.when.items()):
+            if parameter.applies(values):
                 values[parameter.name] = choose(parameter)
         return values
 

@@ -110,8 +110,9 @@ class SweepSpec:
             run: Name of a configuration of `runs`; `None`: there is none.
             seed_number: Number of the repeat, from 0.
         """
-        keys = {**self.space.keys(values), **(self._run_keys(run) if run else {})}
-        config = merge(overlay(self.base, keys), {"tracking": self.tracking} if self.tracking else {})
+        config = merge(
+            overlay(self.base, self.overlay_keys(values, run)), {"tracking": self.tracking} if self.tracking else {}
+        )
         if self.slot.devices is not None or get_key(config, "trainer.devices") == "auto":
             config = merge(config, {"trainer": {"devices": self.slot.devices or 1}})
         config["seed_everything"] = self.seed(seed_number, config)
@@ -122,9 +123,13 @@ class SweepSpec:
                 config[group] = {**values_of, "monitor": first.metric, "mode": first.mode}
         return config
 
-    def seed(self, seed_number: int, config: Config | None = None) -> int:
-        """Returns the seed of a repeat: that of a run config (default: the base), plus the number of the repeat."""
-        seed = (self.base if config is None else config).get("seed_everything", 0)
+    def overlay_keys(self, values: Values, run: str | None) -> Values:
+        """Returns the dotted keys that a trial lays over the base; for the arguments see `configuration`."""
+        return {**self.space.keys(values), **(self._run_keys(run) if run else {})}
+
+    def seed(self, seed_number: int, config: Config) -> int:
+        """Returns the seed of a repeat: that of a run config, plus the number of the repeat."""
+        seed = config.get("seed_everything", 0)
         return (0 if isinstance(seed, bool) else int(seed)) + seed_number
 
     def _run_keys(self, run: str) -> Values:

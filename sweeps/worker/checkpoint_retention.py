@@ -8,7 +8,8 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.results import Row, ranking
+from sweeps.results.ranking import ranking
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import config_id_of
 from sweeps.trial_folder import TrialFolder
@@ -18,7 +19,7 @@ class CheckpointRetention:
     """Deletes checkpoints in one run folder, as `keep` of the spec demands.
 
     Checkpoints of trials that run, or that wait to continue, always stay. Those of the best configuration stay until it
-    has been evaluated on the test set. "Best" is by `sweeps.results.ranking`, the order that reports show.
+    has been evaluated on the test set. "Best" is by `sweeps.results.ranking.ranking`, the order that reports show.
 
     Args:
         spec: The spec.
@@ -50,24 +51,25 @@ class CheckpointRetention:
         count = int(evaluates) if self.spec.keep == "none" else int(self.spec.keep.removeprefix("best_"))
         if not count:
             return set()
-        ranked = ranking(_rows_to_rank(self.spec, trials), self.spec.objectives)
+        ranked = ranking(_results_to_rank(self.spec, trials), self.spec.objectives)
         # A configuration with seeds still to come may be among the best yet.
         unfinished = {config_id_of(trial) for trial in trials if not trial.state.is_finished()}
-        best = {entry["config_id"] for entry in ranked[:count]} | unfinished
-        return {number for entry in ranked if entry["config_id"] in best for number in entry["numbers"]}
+        best = {entry.config_id for entry in ranked[:count]} | unfinished
+        return {number for entry in ranked if entry.config_id in best for number in entry.numbers}
 
 
-def _rows_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[Row]:
-    """Returns what `ranking` needs of each completed trial, which is less than a whole row of the results."""
-    names = [f"metrics.{objective.metric}" for objective in spec.objectives]
+def _results_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[TrialResult]:
+    """Returns what `ranking` needs of each completed trial. This runs after every trial, so it does not read more."""
+    names = [objective.metric for objective in spec.objectives]
     return [
-        {
-            "number": trial.number,
-            "state": trial.state.name,
-            "config_id": config_id_of(trial),
-            "value": trial.values[0],
-            **dict(zip(names, trial.values, strict=True)),
-        }
+        TrialResult(
+            number=trial.number,
+            state=trial.state.name,
+            outcome="completed",
+            config_id=config_id_of(trial),
+            value=trial.values[0],
+            best=dict(zip(names, trial.values, strict=True)),
+        )
         for trial in trials
         if trial.state == TrialState.COMPLETE
     ]

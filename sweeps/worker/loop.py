@@ -22,7 +22,8 @@ from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import retry_on_full_disk
 from lit_dl.tracking import Mode, resolve_wandb_mode
-from sweeps.results import ranking, rows_of
+from sweeps.results.ranking import ranking
+from sweeps.results.trial_result import finished_results
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import RESULT, TrialClaim
@@ -123,8 +124,8 @@ def _check_device() -> None:
 
 def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context: WorkerContext) -> bool:
     """Has the test set read by the best configuration alone, once, where its checkpoint is; whether that is done."""
-    best = ranking(rows_of(spec, study.trials(), {}), spec.objectives)
-    numbers = best[0]["numbers"] if best else []
+    best = ranking(finished_results(spec, study.trials(), {}), spec.objectives)
+    numbers = best[0].numbers if best else []
     for number in numbers:
         folder = TrialFolder(run_dir, number)
         if folder.checkpoint() is not None and study.attributes.claim_evaluation(number):

@@ -13,8 +13,10 @@ import torch
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from lit_dl.run.epoch_rows import Row
 from lit_dl.tracking import logged_rows
-from sweeps.results import Row, read_results
+from sweeps.results.files import read_results
+from sweeps.results.trial_result import TrialResult
 from sweeps.trial_folder import TrialFolder
 
 _BY_CHANCE = ("attempt", "slot", "started", "finished", "peak_memory_bytes")  # and all that ends in _s
@@ -80,8 +82,9 @@ def other_rows(run_dir: Path, reference: Path, late: set[int]) -> Iterator[str]:
                 yield f"results.csv, trial {number}: {name} {row.get(name)}, without faults {other.get(name)}"
 
 
-def _by_number(row: Row) -> tuple[int, Row]:
-    return row["number"], {k: v for k, v in row.items() if k not in _BY_CHANCE and not k.endswith("_s")}
+def _by_number(result: TrialResult) -> tuple[int, Row]:
+    row = result.to_row()
+    return result.number, {k: v for k, v in row.items() if k not in _BY_CHANCE and not k.endswith("_s")}
 
 
 def other_epochs(folders: dict[int, Path], reference: Path, wandb: bool, late: set[int]) -> Iterator[str]:
@@ -104,9 +107,9 @@ def other_epochs(folders: dict[int, Path], reference: Path, wandb: bool, late: s
 
 def pruned_late(run_dir: Path, reference: Path) -> set[int]:
     """Trials that the pruner stopped in the sweep without a fault, and that took more epochs here."""
-    rows, expected = ({row["number"]: row for row in read_results(folder)} for folder in (run_dir, reference))
-    pruned = [number for number, row in expected.items() if row["outcome"] == "pruned" and number in rows]
-    return {number for number in pruned if rows[number].get("epochs", 0) > expected[number]["epochs"]}
+    rows, expected = ({row.number: row for row in read_results(folder)} for folder in (run_dir, reference))
+    pruned = [number for number, row in expected.items() if row.outcome == "pruned" and number in rows]
+    return {number for number in pruned if (rows[number].epochs or 0) > (expected[number].epochs or 0)}
 
 
 def _table(path: Path) -> list[Row]:

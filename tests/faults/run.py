@@ -29,7 +29,7 @@ from attacked import AttackedSweep, Setting, slot_of
 from optuna.trial import FrozenTrial
 from postgresql import Server
 
-from sweeps.results import read_results
+from sweeps.results.files import read_results
 from sweeps.study.records import now
 from sweeps.study.study import MAX_CRASHES
 from sweeps.trial_folder import TrialFolder
@@ -218,7 +218,7 @@ def compare(sweep: AttackedSweep, reference: AttackedSweep, total: int) -> tuple
         late = checks.pruned_late(sweep.run_dir, reference.run_dir)
     other = [*checks.other_trials(trials, expected, late, away=sweep.setting.server is not None)]
     other += checks.other_rows(sweep.run_dir, reference.run_dir, late)
-    folders = {row["number"]: TrialFolder(sweep.run_dir_of(row["slot"]), row["number"]).path for row in rows}
+    folders = {row.number: TrialFolder(sweep.run_dir_of(row.slot), row.number).path for row in rows}
     wandb = sweep.setting.wandb == "offline"
     other += checks.other_epochs(folders, reference.run_dir, wandb, late)
     return lost, other

@@ -14,7 +14,7 @@ from run import Attack, compare, run_reference, survive, write_spec
 from wandb_server import WandbServer
 
 from lit_dl.run.epoch_rows import read_rows
-from sweeps.results import read_results
+from sweeps.results.files import read_results
 from sweeps.trial_folder import TrialFolder
 
 pytestmark = pytest.mark.faults
@@ -111,7 +111,7 @@ def test_online_a_trial_whose_worker_is_killed_goes_on_as_one_run(tmp_path: Path
         sweep.close()
     assert killed is not None
     rows = read_results(sweep.run_dir)
-    assert {row["number"]: row["attempt"] for row in rows} == {number: 1 + (number == killed) for number in range(2)}
+    assert {row.number: row.attempt for row in rows} == {number: 1 + (number == killed) for number in range(2)}
     assert sorted(name.rpartition("-")[2] for name in server.runs) == ["0", "1"]
     for name, run in server.runs.items():
         folder = TrialFolder(sweep.run_dir, int(name.rpartition("-")[2])).path

@@ -23,7 +23,7 @@ from sweep_specs import resolved_spec, tiny_spec, write_spec
 from lit_dl.tracking import Mode
 from sweeps.launch import LaunchOptions
 from sweeps.launch import launch as run
-from sweeps.results import read_results
+from sweeps.results.files import read_results
 from sweeps.spec.preflight import Checked
 from sweeps.study.liveness import machine
 from sweeps.study.locks import locked
@@ -88,15 +88,15 @@ def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = read_results(tmp_path / "run")
-    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+    assert [row.number for row in rows] == [0, 1, 2, 3]
     best = json.loads(subprocess.check_output(command("best", tmp_path / "run", "--json"), cwd=REPOSITORY))
-    assert best["value"] == min(row["value"] for row in rows if row["state"] == "COMPLETE")
-    assert "metrics.test_error" in best
+    assert best["value"] == min(row.value for row in rows if row.is_completed)
+    assert "best.test_error" in best
     assert Path(best["checkpoint"]).is_file()
     status = json.loads(subprocess.check_output(command("status", tmp_path / "run", "--json"), cwd=REPOSITORY))
     assert (status["state"], sum(status["counts"].values())) == ("finished", 4)
     for row in rows:
-        (segment,) = (tmp_path / "run" / "trials" / f"{row['number']:05d}").glob("wandb/offline-run-*/run-*.wandb")
+        (segment,) = (tmp_path / "run" / "trials" / f"{row.number:05d}").glob("wandb/offline-run-*/run-*.wandb")
         inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", str(segment)]
         shown = subprocess.run(inspect, capture_output=True, text=True, check=False)
         assert shown.returncode == 0, shown.stderr
@@ -121,7 +121,7 @@ def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same
     again = launch(tmp_path, spec, *settings(LONG))
     output = finish(again)
     assert again.returncode == 0, output
-    assert [row["state"] for row in read_results(tmp_path / "run")] == ["COMPLETE"] * 4
+    assert [row.state for row in read_results(tmp_path / "run")] == ["COMPLETE"] * 4
     assert [trial.number for trial in trials(tmp_path)] == [0, 1, 2, 3]
 
 
@@ -138,8 +138,8 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_under_its_number(t
     assert process.returncode == 0, output
     assert f"trial {number} waits to run again" in output
     rows = read_results(tmp_path / "run")
-    assert [(row["number"], row["state"]) for row in rows] == [(n, "COMPLETE") for n in range(4)]
-    assert {row["number"]: row["attempt"] for row in rows} == {n: 2 if n == number else 1 for n in range(4)}
+    assert [(row.number, row.state) for row in rows] == [(n, "COMPLETE") for n in range(4)]
+    assert {row.number: row.attempt for row in rows} == {n: 2 if n == number else 1 for n in range(4)}
 
 
 def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_a_bug_in_the_module_stops_the_sweep(tmp_path: Path) -> None:
     assert "the last 3 trials failed" in done.stdout
     rows = read_results(tmp_path / "run")
     assert len(rows) < 10
-    assert {(row["state"], row["reason"]) for row in rows} == {("FAIL", "RuntimeError: a <bug>")}
+    assert {(row.state, row.reason) for row in rows} == {("FAIL", "RuntimeError: a <bug>")}
     mended = (tmp_path / "broken.py").read_text().replace("== 1", "== 99")
     (tmp_path / "broken.py").write_text(mended)
     again = subprocess.run(
         [*words, "--n_trials", str(len(rows) + 2)], cwd=tmp_path, env=environment, capture_output=True, check=False
     )
     assert again.returncode == 0
-    assert [row["state"] for row in read_results(tmp_path / "run")[len(rows) :]] == ["COMPLETE"] * 2
+    assert [row.state for row in read_results(tmp_path / "run")[len(rows) :]] == ["COMPLETE"] * 2
 
 
 def test_a_time_limit_ends_a_sweep_that_can_go_on(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) 
     workers_of(tmp_path)[0].terminate()
     output = finish(process)
     assert process.returncode == 0, output
-    assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
+    assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(4)
     ]
 

@@ -22,7 +22,7 @@ from lit_dl.errors import ConfigError
 from sweeps.engines.engine import Crash, WorkerCommand
 from sweeps.engines.ray import RayEngine, _check_storage
 from sweeps.engines.ray_cluster import ENVIRONMENT
-from sweeps.results import read_results
+from sweeps.results.files import read_results
 from sweeps.spec.spec import SlotSize
 
 SECRET = "planted-7781"
@@ -333,7 +333,7 @@ def test_a_sweep_on_ray_survives_its_actors(tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 0, output
     assert "is gone with its actor" in output
-    assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
+    assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(4)
     ]
     _, alive = psutil.wait_procs(family, timeout=15)

@@ -12,11 +12,11 @@ from report_folders import (
     run_folder,
     with_params,
 )
-
 from sweeps.report.parameters import importances
+from sweeps.report.trials import curves, history, time_spent
+
 from sweeps.report.plot_style import OUTCOMES, WORSE_TO_BETTER, shade, ticks_of, value_axis
 from sweeps.report.sweep_data import read_sweep, short_names, shorten
-from sweeps.report.trials import curves, history, time_spent
 
 
 def test_importances_find_what_matters(tmp_path: Path) -> None:

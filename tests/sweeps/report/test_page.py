@@ -18,12 +18,12 @@ from report_folders import (
     with_params,
     write_curve,
 )
+from sweeps.report.parameters import parallel
+from sweeps.report.trials import MOST_CURVES, curves, history
 
 from lit_dl.errors import StorageError
 from sweeps.report.page import write_report
-from sweeps.report.parameters import parallel
 from sweeps.report.sweep_data import read_sweep
-from sweeps.report.trials import MOST_CURVES, curves, history
 
 
 def test_one_file_that_loads_nothing(mixed: Path) -> None:

@@ -26,7 +26,7 @@ from studies import claimed
 from sweep_specs import resolved_spec, write_spec
 
 from lit_dl.errors import StorageError
-from sweeps.results import read_results
+from sweeps.results.files import read_results
 from sweeps.run_folder import join_folder
 from sweeps.spec.spec import SweepSpec
 from sweeps.study import postgresql
@@ -295,7 +295,7 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
         assert process.wait(120) == 0, (tmp_path / "out").read_text()
     finally:
         server.close()
-    assert [(row["number"], row["state"]) for row in read_results(tmp_path / "run")] == [
+    assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(6)
     ]
     logs = worker_output(tmp_path / "run")

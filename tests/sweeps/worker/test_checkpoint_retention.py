@@ -8,7 +8,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweep_specs import resolved_spec
 
-from sweeps.results import ranking, rows_of
+from sweeps.results.ranking import ranking
+from sweeps.results.trial_result import finished_results
 from sweeps.trial_folder import TrialFolder
 from sweeps.worker.checkpoint_retention import CheckpointRetention
 
@@ -105,8 +106,8 @@ def test_what_stays_is_what_the_ranking_shows_first(tmp_path: Path, keep: Callab
     c = [(COMPLETE, 0.5, "c")] * 3
     retention = keep("best_2", seeds=3, n_trials=9)
     made = trials(tmp_path, *a, *b, *c)
-    shown = ranking(rows_of(retention.spec, made, {}), retention.spec.objectives)
-    assert [entry["config_id"] for entry in shown] == ["c", "b", "a"]
+    shown = ranking(finished_results(retention.spec, made, {}), retention.spec.objectives)
+    assert [entry.config_id for entry in shown] == ["c", "b", "a"]
     assert tidied(retention, made) == [3, 6, 7, 8]
 
 

@@ -17,7 +17,7 @@ from sweep_specs import resolved_spec, tiny_spec
 from lit_dl.config.keys import get_key
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.run.run import Run
-from sweeps.results import Row, rows_of
+from sweeps.results.trial_result import finished_results
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import RESULT, TrialOutcome, now, write_outcome
 from sweeps.study.study import SharedStudy
@@ -48,12 +48,12 @@ def open_study(folder: Path, spec: SweepSpec) -> SharedStudy:
     return SharedStudy(run_dir, spec, create=True)
 
 
-def worked(folder: Path, study: SharedStudy) -> list[Row]:
+def worked(folder: Path, study: SharedStudy) -> list[dict[str, Any]]:
     work(folder / "run", None, WorkerContext(folder / "run", 0, 1, "disabled", threading.Event()))
-    return rows_of(study.spec, study.trials(), study.attributes.evaluations())
+    return [result.to_row() for result in finished_results(study.spec, study.trials(), study.attributes.evaluations())]
 
 
-def sweep(folder: Path, **changes: Any) -> list[Row]:
+def sweep(folder: Path, **changes: Any) -> list[dict[str, Any]]:
     study = open_study(folder, resolved_spec(folder, **{"n_trials": 1, "evaluate_test": "none", **changes}))
     return worked(folder, study)
 

@@ -11,7 +11,7 @@ import pytest
 from paths import SUPPORT
 from sweep_specs import resolved_spec
 
-from sweeps.results import rows_of
+from sweeps.results.trial_result import finished_results
 from sweeps.study.records import RESULT, TrialClaim
 from sweeps.study.study import SharedStudy
 from sweeps.trial_folder import TrialFolder
@@ -73,7 +73,7 @@ def test_a_trial_that_hangs_is_ended_and_the_next_attempt_tells_why(
     assert "begun" in (folder / "log.txt").read_text()
     assert study.reclaim() == [0]
     work(run_dir, None, WorkerContext(run_dir, 0, 1, "disabled", threading.Event()))
-    (row,) = rows_of(spec, study.trials(), {})
+    row = finished_results(spec, study.trials(), {})[0].to_row()
     assert (row["state"], row["outcome"], row["slot"], row["attempt"]) == ("PRUNED", "timed_out", 3, 1)
     assert row["reason"] == "it hung beyond trial_timeout_s, 1 s"
     assert not (folder / RESULT).exists()

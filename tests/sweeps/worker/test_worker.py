@@ -31,7 +31,7 @@ from lit_dl.run.run import Run
 from lit_dl.tracking import Mode, logged_rows
 from sweeps.cli import build_parser
 from sweeps.replay import replay_trial
-from sweeps.results import Row, rows_of
+from sweeps.results.trial_result import finished_results
 from sweeps.spec.spec import SlotSize
 from sweeps.study.locks import locked
 from sweeps.study.records import TrialOutcome
@@ -40,11 +40,13 @@ from sweeps.worker.loop import work
 from sweeps.worker.run_trial import WorkerContext
 
 
-def sweep(folder: Path, stop: Any = None, **changes: Any) -> tuple[SharedStudy, list[Row]]:
+def sweep(folder: Path, stop: Any = None, **changes: Any) -> tuple[SharedStudy, list[dict[str, Any]]]:
     """Runs a whole sweep here; its study and its rows."""
     study, run_dir = launched(folder, **changes), folder / "run"
     join(run_dir, "disabled", stop)
-    return study, rows_of(study.spec, study.trials(), study.attributes.evaluations())
+    return study, [
+        result.to_row() for result in finished_results(study.spec, study.trials(), study.attributes.evaluations())
+    ]
 
 
 def launched(folder: Path, slot: SlotSize | None = None, **changes: Any) -> SharedStudy:
@@ -71,20 +73,20 @@ def test_a_sweep_leaves_rows_files_and_one_evaluation(tmp_path: Path) -> None:
     with (folder / "metrics.csv").open() as file:
         epochs = [float(line["val/acc"]) for line in csv.DictReader(file)]
     row = rows[1]
-    assert row["value"] == max(epochs) == row["metrics.val/acc"]
+    assert row["value"] == max(epochs) == row["best.val/acc"]
     assert row["best_epoch"] == epochs.index(max(epochs)) + 1
     assert row["epochs"] == len(epochs) == 3
-    assert row["final.val/acc"] == epochs[-1]
+    assert row["last.val/acc"] == epochs[-1]
     assert row["parameters"] == 65 * row["params.model.network.width"] * 1 + sum_of_rest(row)
     parts = [row[f"{name}_s"] for name in ("train", "validate", "data", "checkpoint", "tracking", "waiting")]
     assert all(part >= 0 for part in parts)
     assert sum(parts) <= row["total_s"]
     winner = max(rows, key=lambda r: r["value"])["number"]
-    assert [row["number"] for row in rows if "metrics.test/acc" in row] == [winner]
+    assert [row["number"] for row in rows if "best.test/acc" in row] == [winner]
     assert set(study.attributes.evaluations()) == {winner}
 
 
-def sum_of_rest(row: Row) -> int:
+def sum_of_rest(row: dict[str, Any]) -> int:
     """Second hidden layer and output of an MLP of depth 2 on two classes."""
     width = int(row["params.model.network.width"])
     return (width + 1) * width + (width + 1) * 2
@@ -108,7 +110,7 @@ def test_the_best_checkpoint_loads_plainly_and_gives_what_was_reported(tmp_path:
     module = Classifier.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True)
     run = build_run(load_yaml(folder / "config.yaml"))
     run.module.load_state_dict(module.state_dict())
-    assert run.test()["test/acc"] == rows[0]["metrics.test/acc"]
+    assert run.test()["test/acc"] == rows[0]["best.test/acc"]
 
 
 class FirstEpochPruner(optuna.pruners.BasePruner):
@@ -189,7 +191,7 @@ def test_an_interrupted_trial_waits_and_the_same_total_is_reached(
 
 def test_all_trials_are_evaluated_when_the_spec_says_so(tmp_path: Path) -> None:
     _, rows = sweep(tmp_path, n_trials=2, evaluate_test="all")
-    assert all("metrics.test/acc" in row for row in rows)
+    assert all("best.test/acc" in row for row in rows)
 
 
 def test_a_result_that_comes_late_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +434,7 @@ def test_a_task_of_a_slurm_job_is_a_worker_of_its_own_that_tracks_all_it_runs(tm
     words = [sys.executable, "-m", "sweeps", "worker", str(tmp_path / "run")]
     done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **SLURM}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (row,) = rows_of(study.spec, study.trials(), {})
+    row = finished_results(study.spec, study.trials(), {})[0].to_row()
     assert (row["outcome"], row["slot"]) == ("completed", 3), row["reason"]
     (path,) = (tmp_path / "run" / "trials" / "00000").glob("wandb/offline-run-*/run-*.wandb")
     tracked = {line["epoch"]: line["val/acc"] for line in logged_rows(path) if "val/acc" in line}

@@ -1,0 +1,37 @@
+"""Reads `status.json`, in which the launcher keeps the progress of a sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lit_dl.errors import StorageError
+
+STATUS_JSON = "status.json"
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """Returns what the launcher wrote last; see `sweeps.status.Progress.status`.
+
+    Raises:
+        StorageError: The folder is not the run folder of a sweep, or the file is damaged.
+    """
+    path = run_dir / STATUS_JSON
+    if not path.is_file():
+        raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no status.json")
+    try:
+        status: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {"name", "state", "counts", "objectives", "launcher"} <= set(status):
+            return status
+    except ValueError:
+        pass
+    raise StorageError(f"{path}: must be what sweeps launch writes; damaged; launch the sweep again to have it written")
+
+
+def count_text(status: Mapping[str, Any]) -> str:
+    """Returns the number of trials by outcome as text, such as `10 completed, 2 pruned`."""
+    counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
+    parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
+    return ", ".join(parts) or "no trial yet"
