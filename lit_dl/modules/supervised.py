@@ -15,6 +15,7 @@ from lit_dl.data.batches import Batch
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError, key_prefix, unknown_name
 from lit_dl.modules.config_groups import config_group
+from lit_dl.modules.data_checks import check_input_shape, check_loss_on_devices, check_no_single_sample
 from lit_dl.modules.epoch_metrics import EpochMetrics
 from lit_dl.modules.optimization import SAME_ON_ALL_RANKS, OptimizationModule
 from lit_dl.nn.compilation import compile_network
@@ -180,29 +181,14 @@ class SupervisedModule(OptimizationModule):
         """Refuses data, already set up, that does not fit the network.
 
         Raises:
-            ConfigError: The network is built for other samples, or the module for other targets.
+            ConfigError: Other samples or targets than those that the module is built for, a batch that batch norm
+                cannot normalize, or a loss that does not work on several devices.
         """
-        expected = list(self.network_config.input_shape)
-        if data.shape != expected:
-            raise ConfigError(
-                "model.network.input_shape", f"must be {data.shape}, as the data's samples are; got {expected}"
-            )
+        check_input_shape(data, list(self.network_config.input_shape))
         self._check_targets(data)
-        if self.needs_two_samples and data.smallest_batch < 2 * data.world_size:
-            least = 2 * data.world_size
-            fix = f"choose {least} or more" if data.batch_size < least else "choose another, or set data.drop_last"
-            where = f" on one of {data.world_size} devices" if data.world_size > 1 else ""
-            raise ConfigError(
-                "data.batch_size",
-                f"must leave no batch of one sample{where}, which batch norm cannot normalize, of "
-                f"{len(data.train_rows):,}; got {data.batch_size}; {fix}",
-            )
-        if self.loss_name == "rmse" and data.world_size > 1:
-            raise ConfigError(
-                "model.loss",
-                f"must not be rmse on {data.world_size} devices, whose roots do not add up to that of a batch; "
-                "take mse, which is least where rmse is",
-            )
+        if self.needs_two_samples:
+            check_no_single_sample(data)
+        check_loss_on_devices(data, self.loss_name)
 
     @property
     def needs_two_samples(self) -> bool:
