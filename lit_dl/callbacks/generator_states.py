@@ -19,9 +19,9 @@ class GeneratorStates(Callback):
     that the training DataLoaders and their samplers were given. A run that resumes from the end of an epoch restores
     them.
 
-    `EpochSeeds` seeds the global generators at the start of each epoch. This callback covers everything else that
-    draws: DataLoaders that are made anew for an epoch (`reload_dataloaders_every_n_epochs=1`), callbacks that come
-    before `EpochSeeds`, and a `DataLoader(generator=...)`, because its state continues from epoch to epoch.
+    `EpochSeeds` seeds the global generators at the start of each epoch. This callback covers all else that draws:
+    DataLoaders that are made anew for an epoch (`reload_dataloaders_every_n_epochs=1`), callbacks that come before
+    `EpochSeeds`, and a `DataLoader(generator=...)`, because its state continues from epoch to epoch.
 
     Together they make a resumed run equal an uninterrupted one to the last digit, for any module and data, except:
 
