@@ -1,7 +1,7 @@
 """Parallel coordinates: a line for each configuration through all its parameters to its value.
 
-Optuna's `plot_parallel_coordinate` is not used, because a few very bad values compress its axis and its color scale, and
-because it leaves out every trial in which a parameter does not apply.
+Optuna's `plot_parallel_coordinate` is not used, because a few very bad values compress its axis and its color scale,
+and because it leaves out every trial in which a parameter does not apply.
 """
 
 from __future__ import annotations

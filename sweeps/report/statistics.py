@@ -35,9 +35,9 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Returns the mean of independent values, with the interval mean -+ t s / sqrt(n), where s**2 is the sample variance.
+    """Returns the mean of independent values with its interval; a single value has none.
 
-    A single value has no interval.
+    The interval is mean -+ t s / sqrt(n), where s**2 is the sample variance.
 
     Source: Student 1908, The probable error of a mean.
     """
@@ -48,8 +48,8 @@ def difference_interval(first: Sequence[Sequence[float]], second: Sequence[Seque
     """Returns the difference of two means of independent values with unequal variances, by Welch's method.
 
     A side of several groups stands for the mean of its groups' means, whatever the sizes of the groups. The square of
-    the standard error is then the sum over all groups of c**2 s**2 / n, where c is one over the number of groups on that
-    side. Its degrees of freedom are those of Satterthwaite. With one group on each side this is Welch's interval.
+    the standard error is then the sum over all groups of c**2 s**2 / n, where c is one over the number of groups on
+    that side. Its degrees of freedom are those of Satterthwaite. With one group on each side this is Welch's interval.
 
     Source: Welch 1947, The generalization of Student's problem, eq. 28; Satterthwaite 1946.
     """

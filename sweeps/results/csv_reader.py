@@ -22,8 +22,8 @@ _FLOATS = ("value", "elapsed_s")
 def read_csv(path: Path, spec_path: Path) -> list[TrialResult]:
     """Returns the results in a `results.csv`. The column gives the type of a value; for a parameter the spec does.
 
-    Two options of one parameter with the same text, such as `1` and `"1"`, cannot be told apart in CSV. The first of them
-    is returned.
+    Two options of one parameter with the same text, such as `1` and `"1"`, cannot be told apart in CSV. The first of
+    them is returned.
 
     Raises:
         StorageError: The file is damaged.

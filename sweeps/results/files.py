@@ -20,8 +20,8 @@ RESULTS_CSV = "results.csv"
 def write_results(run_dir: Path, results: Sequence[TrialResult]) -> None:
     """Writes both files. Each is replaced as a whole.
 
-    `results.jsonl` has one JSON object a trial and keeps the types of all values. `results.csv` has the same as columns;
-    a missing value is an empty cell.
+    `results.jsonl` has one JSON object a trial and keeps the types of all values. `results.csv` has the same as
+    columns; a missing value is an empty cell.
 
     Raises:
         OSError: The disk is full.
