@@ -1,9 +1,9 @@
 """Compares published values, and published claims, with the results of a sweep.
 
-The page and the terminal print the rules under every table (`VALUE_RULE`, `CLAIM_RULE`). A value is reproduced when our
-mean differs from it by at most the tolerance, or when it lies in our 95 % interval. An interval that reaches further
-than twice the tolerance to either side would contain nearly any value, so a value in such an interval is undecided.
-One seed has no interval: only the difference counts. A claim about a run with one seed is undecided.
+The page and the terminal print the rules under every table (`VALUE_RULE`, `CLAIM_RULE`). A value is reproduced when
+our mean differs from it by at most the tolerance, or when it lies in our 95 % interval. An interval that reaches
+further than twice the tolerance to either side would contain nearly any value, so a value in such an interval is
+undecided. One seed has no interval: only the difference counts. A claim about a run with one seed is undecided.
 """
 
 from __future__ import annotations

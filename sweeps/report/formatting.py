@@ -52,7 +52,7 @@ def format_duration(seconds: float) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Returns a text of at most `length` characters. Of an import path it keeps the last part."""
+    """Returns a text of at most `length` characters; of an import path its last part, which is the class."""
     last = text.rpartition(".")[2]
     if len(text) > length and last.isidentifier():
         text = last

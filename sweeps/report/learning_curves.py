@@ -77,9 +77,9 @@ def _traces(sweep: SweepData, curves: Sequence[tuple[TrialResult, Curve]]) -> li
     # WebGL draws many points faster, but only SVG is sharp on paper.
     is_small = sum(len(curve) for _, curve in curves) <= MAX_SVG_POINTS
     traces = []
-    latest_first = list(reversed(curves))  # which the sort keeps among equals: early trials are drawn on top
+    worse_first = list(reversed(curves))
     for trial, curve in sorted(
-        latest_first, key=lambda item: (item[0].number in sweep.best_numbers, not item[0].is_completed)
+        worse_first, key=lambda item: (item[0].number in sweep.best_numbers, not item[0].is_completed)
     ):
         is_best = trial.number in sweep.best_numbers
         color, width, symbol = _line_style(sweep, trial, is_best, scaled, log)

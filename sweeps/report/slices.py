@@ -111,7 +111,7 @@ def _ranked_markers(sweep: SweepData, parameter: Parameter, entries: Sequence[Ra
 
 
 def _strip_markers(sweep: SweepData, parameter: Parameter, trials: Sequence[TrialResult]) -> list[Any]:
-    """Returns markers for trials that are not ranked. Only their position on the x axis means something."""
+    """Returns markers for trials that are not ranked: their parameter is informative, their value is not."""
     if not trials:
         return []
     colors, symbols = zip(*(marker_style(trial.outcome) for trial in trials), strict=True)

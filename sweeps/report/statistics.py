@@ -35,9 +35,9 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Returns the mean of independent values with the interval mean -+ t s / sqrt(n); s**2 is the sample variance.
+    """Returns the mean of independent values with its interval; a single value has none.
 
-    A single value has no interval.
+    The interval is mean -+ t s / sqrt(n), where s**2 is the sample variance.
 
     Source: Student 1908, The probable error of a mean.
     """

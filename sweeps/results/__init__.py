@@ -1,1 +1,1 @@
-"""Results of finished trials: one typed record a trial, their files, and the ranking. Loads no torch and no optuna."""
+"""Results of finished trials: a typed record, its files, and the ranking. Loads neither torch nor optuna."""

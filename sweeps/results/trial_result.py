@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SCHEMA = 2
-"""Version of `results.csv` and `results.jsonl`. Version 1 had no `results.jsonl` and other metric columns."""
+"""Version of both files of results. Version 1 was `results.csv` alone, with other names for the metrics."""
 
 COLUMNS = (
     "number",

@@ -161,7 +161,7 @@ def _read_csv(path: Path) -> None:
     assert len(widths) == 1, f"rows of {sorted(widths)} cells"
 
 
-def _read_journal(path: Path) -> None:
+def _read_json_lines(path: Path) -> None:
     for line in path.read_bytes().splitlines(keepends=True):
         assert line.endswith(b"\n"), "its last line is cut off"
         json.loads(line)
@@ -179,5 +179,6 @@ _PARSERS: dict[str, Callable[[Path], Any]] = {
     ".yaml": lambda path: yaml.safe_load(path.read_text(encoding="utf-8")),
     ".ckpt": lambda path: torch.load(path, weights_only=True),
     ".png": _read_png,
-    ".journal": _read_journal,
+    ".journal": _read_json_lines,
+    ".jsonl": _read_json_lines,
 }

@@ -59,6 +59,7 @@ def leave_a_part(path: Path) -> None:
         (cut_off, "trials/00003/checkpoints/last.ckpt", "last.ckpt: "),
         (cut_off, "status.json", "status.json: "),
         (cut_off, "results.csv", "results.csv: "),
+        (cut_off, "results.jsonl", "results.jsonl: "),
         (cut_off, "study.journal", "study.journal: "),
         (change_a_digit, "trials/00003/metrics.csv", "trial 3: metrics.csv differs"),
         (leave_a_part, "status.json", "left by a process that died"),

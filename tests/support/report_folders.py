@@ -12,7 +12,9 @@ import yaml
 from plotly.offline import get_plotlyjs
 
 from sweeps.report.page import write_report
-from sweeps.results import write_results
+from sweeps.results.files import write_results
+from sweeps.results.trial_result import TrialResult
+from sweeps.trial_folder import TrialFolder
 
 ACCURACY = {"metric": "val/acc", "direction": "maximize"}
 SPACE: dict[str, Any] = {
@@ -40,30 +42,40 @@ def params_of(number: int) -> dict[str, Any]:
     return values if number % 2 else {**values, "model.optimizer.momentum": 0.5 + 0.4 * (number % 5) / 5}
 
 
-def row(number: int, outcome: str = "completed", value: float | None = None, **more: Any) -> dict[str, Any]:
-    head = {"number": number, "state": STATES.get(outcome, "PRUNED"), "outcome": outcome, "value": value}
-    head |= {"reason": "max_epochs", "best_epoch": 2, "epochs": 3, "seed": 0, "elapsed_s": 2.0, "attempt": 1}
-    head |= {"config_id": str(number), "finished": f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}", "schema": 1}
-    head |= {"train_s": 1.5, "data_s": 0.25, "total_s": 2.0, "parameters": 100}
-    return {**head, **({} if value is None else {"metrics.val/acc": value}), **more}
+def result(
+    number: int,
+    outcome: str = "completed",
+    value: float | None = None,
+    best: dict[str, float] | None = None,
+    **fields: Any,
+) -> TrialResult:
+    """A finished trial, with `val/acc` and `best` as the metrics of its best epoch."""
+    given: dict[str, Any] = {"reason": "max_epochs", "best_epoch": 2, "epochs": 3, "seed": 0, "elapsed_s": 2.0}
+    given |= {"attempt": 1, "finished": f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}", "parameters": 100}
+    given |= {"config_id": str(number), "seconds": {"train": 1.5, "data": 0.25, "total": 2.0}}
+    metrics = {**({} if value is None else {"val/acc": value}), **(best or {})}
+    state = STATES.get(outcome, "PRUNED")
+    return TrialResult(number, state, outcome, value=value, best=metrics, **{**given, **fields})
 
 
-def with_params(number: int, *args: Any, **more: Any) -> dict[str, Any]:
-    params = {f"params.{key}": value for key, value in params_of(number).items() if value is not None}
-    return {**row(number, *args), **params, **more}
+def with_params(number: int, *args: Any, **fields: Any) -> TrialResult:
+    """A finished trial with `params_of(number)`."""
+    return result(number, *args, **{"params": params_of(number), **fields})
 
 
-def run_folder(path: Path, rows: list[dict[str, Any]] | None, **spec: Any) -> Path:
+def run_folder(path: Path, results: list[TrialResult] | None, **spec: Any) -> Path:
+    """A run folder with a spec and results; `None`: no results yet."""
     path.mkdir()
     values = {"name": "sweep", "base": {"seed_everything": 0}, "objective": ACCURACY, "space": SPACE, "n_trials": 100}
     (path / "spec.yaml").write_text(yaml.safe_dump({**values, **spec}))
-    if rows is not None:
-        write_results(path / "results.csv", rows)
+    if results is not None:
+        write_results(path, results)
     return path
 
 
 def write_curve(run_dir: Path, number: int, values: list[Any], metric: str = "val/acc") -> None:
-    folder = run_dir / "trials" / f"{number:05d}"
+    """metrics.csv of a trial."""
+    folder = TrialFolder(run_dir, number).path
     folder.mkdir(parents=True)
     lines = [f"epoch,elapsed_s,{metric}", *(f"{epoch},1.0,{value}" for epoch, value in enumerate(values, start=1))]
     (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
@@ -123,24 +135,25 @@ def report(run_dir: Path) -> tuple[Page, str]:
     return Page(without_plotly), without_plotly
 
 
-def named_rows(names: list[str], seeds: int = 3) -> list[dict[str, Any]]:
-    """Completed runs by name, the first names best."""
+def named_results(names: list[str], seeds: int = 3) -> list[TrialResult]:
+    """Completed trials of named configurations, the first name best."""
     pairs = [(name, seed) for name in names for seed in range(seeds)]
     values = [0.9 - 0.01 * names.index(name) + 0.001 * seed for name, seed in pairs]
     return [
-        row(n, "completed", value, run=name, config_id=name, seed=seed, **{"final.val/acc": value})
+        result(n, "completed", value, run=name, config_id=name, seed=seed, last={"val/acc": value})
         for n, ((name, seed), value) in enumerate(zip(pairs, values, strict=True))
     ]
 
 
 def named_folder(path: Path, names: list[str], **spec: Any) -> Path:
-    rows = named_rows(names)
-    return run_folder(path, rows, space={}, runs={name: {} for name in names}, seeds=3, n_trials=len(rows), **spec)
+    results = named_results(names)
+    runs: dict[str, Any] = {name: {} for name in names}
+    return run_folder(path, results, space={}, runs=runs, seeds=3, n_trials=len(results), **spec)
 
 
 def write_diagnostics(run_dir: Path, number: int, *epochs: list[tuple[Any, ...]]) -> None:
     """diagnostics.csv of a trial: for each epoch its layers, each (weights, norm, update, std, dead, saturated)."""
-    folder = run_dir / "trials" / f"{number:05d}"
+    folder = TrialFolder(run_dir, number).path
     folder.mkdir(parents=True, exist_ok=True)
     head = "epoch,layer,weights,gradient_norm,update_ratio,activation_mean,activation_std,dead,saturated"
     lines = [

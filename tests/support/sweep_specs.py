@@ -78,3 +78,16 @@ def resolved_spec(folder: Path, **changes: Any) -> SweepSpec:
 
 
 _RESOLVED: dict[str, SweepSpec] = {}
+
+
+def with_published(folder: Path) -> dict[str, Any]:
+    """A spec as a mapping, with published values and claims of two named runs."""
+    changes = {
+        "runs": {"narrow": {"model.network.width": 4}, "wide": {"model.network.width": 16}},
+        "published": {"metric": "train/acc", "tolerance": 0.5, "values": {"narrow": 0.5, "wide": 1}},
+        "claims": [
+            {"claim": "wider is better", "better": "wide", "worse": ["narrow"], "metric": "val/loss", "at": 2},
+            {"claim": "as long", "same": ["wide", "narrow"], "within": 0, "metric": "epochs"},
+        ],
+    }
+    return {**tiny_spec(folder, space={}, n_trials=None, seeds=2, **changes)}

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from sweeps import cli
-from sweeps.results import FIRST_COLUMNS, write_results
+from sweeps.results.files import write_results
+from sweeps.results.trial_result import TrialResult
 from sweeps.trial_folder import TrialFolder
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     """A run folder in which one trial has completed."""
-    row = dict.fromkeys(FIRST_COLUMNS) | {"number": 0, "state": "COMPLETE", "outcome": "completed", "value": 0.9}
-    write_results(tmp_path / "results.csv", [row | {"config_id": "0"}])
+    write_results(tmp_path, [TrialResult(0, "COMPLETE", "completed", "0", value=0.9)])
     objectives = [{"metric": "val/acc", "direction": "maximize"}]
     status = {"name": "s", "state": "finished", "counts": {}, "objectives": objectives, "launcher": {}}
     (tmp_path / "status.json").write_text(json.dumps(status))

@@ -9,13 +9,30 @@ from rich.console import Console
 from sweep_specs import tiny_spec
 
 from sweeps.live import LiveView
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.parse_spec import parse_spec
 
-ROWS: list[dict[str, Any]] = [
-    {"number": 1, "state": "COMPLETE", "outcome": "completed", "reason": "max_epochs", "value": 0.97123, "epochs": 8}
-    | {"elapsed_s": 9.5, "config_id": "1", "deviation": None, "params.model.optimizer.lr": 0.012345, "run": None},
-    {"number": 0, "state": "FAIL", "outcome": "failed", "reason": "ValueError: [bold]x", "value": None, "epochs": None}
-    | {"elapsed_s": 1.0, "config_id": "0", "params.model.optimizer.lr": 0.5, "run": None},
+RESULTS = [
+    TrialResult(
+        number=1,
+        state="COMPLETE",
+        outcome="completed",
+        config_id="1",
+        reason="max_epochs",
+        value=0.97123,
+        epochs=8,
+        elapsed_s=9.5,
+        params={"model.optimizer.lr": 0.012345},
+    ),
+    TrialResult(
+        number=0,
+        state="FAIL",
+        outcome="failed",
+        config_id="0",
+        reason="ValueError: [bold]x",
+        elapsed_s=1.0,
+        params={"model.optimizer.lr": 0.5},
+    ),
 ]
 
 
@@ -38,8 +55,8 @@ def view(tmp_path: Path, terminal: bool) -> tuple[LiveView, io.StringIO]:
 def test_without_a_terminal_each_trial_that_ended_is_one_line(tmp_path: Path) -> None:
     shown, text = view(tmp_path, terminal=False)
     shown.update(status(best=None), [])
-    shown.update(status(), ROWS)
-    shown.update(status(), ROWS)
+    shown.update(status(), RESULTS)
+    shown.update(status(), RESULTS)
     first, second = text.getvalue().splitlines()
     assert first.startswith(
         "trial 1 completed after 8 epochs, 9.5 s, 0.9712: lr=0.01235  [2/4, best so far 0.9712 (trial 1)"
@@ -50,13 +67,13 @@ def test_without_a_terminal_each_trial_that_ended_is_one_line(tmp_path: Path) ->
 
 def test_trials_of_an_earlier_launch_are_not_told_again(tmp_path: Path) -> None:
     shown, text = view(tmp_path, terminal=False)
-    shown.update(status(), ROWS)
+    shown.update(status(), RESULTS)
     assert text.getvalue() == ""
 
 
 def test_the_table_shows_trial_state_epoch_metric_and_time(tmp_path: Path) -> None:
     shown, text = view(tmp_path, terminal=True)
-    shown.console.print(shown._table(status(), ROWS))
+    shown.console.print(shown._table(status(), RESULTS))
     printed = text.getvalue()
     for part in ("tiny  2/4", "val/acc", "completed", "failed", "running", "0.9712", "lr=0.01235"):
         assert part in printed
@@ -65,7 +82,7 @@ def test_the_table_shows_trial_state_epoch_metric_and_time(tmp_path: Path) -> No
 @pytest.mark.parametrize(("state", "goes_on"), [("finished", False), ("interrupted", True)])
 def test_the_end_says_what_to_do_next(tmp_path: Path, state: str, goes_on: bool) -> None:
     shown, text = view(tmp_path, terminal=False)
-    shown.end(status(state=state), ROWS[:1], tmp_path)
+    shown.end(status(state=state), RESULTS[:1], tmp_path)
     printed = text.getvalue()
     assert f"{state} after 20.0 s: 1 completed, 1 failed" in printed
     assert f"sweeps best {tmp_path}" in printed

@@ -13,9 +13,10 @@ from sweep_specs import resolved_spec
 from sweeps import cli, status
 from sweeps.launch import LaunchOptions, SweepSupervisor
 from sweeps.live import LiveView
-from sweeps.results import read_results, read_status
+from sweeps.results.files import read_results
+from sweeps.results.status_file import read_status
 from sweeps.spec.preflight import Checked
-from sweeps.status import Progress, about
+from sweeps.status import Progress, launch_entries
 from sweeps.study.records import TrialClaim, TrialOutcome, now
 from sweeps.study.study import SharedStudy
 
@@ -29,7 +30,7 @@ def study(tmp_path: Path) -> SharedStudy:
 
 @pytest.fixture
 def progress(tmp_path: Path, study: SharedStudy) -> Progress:
-    return Progress(study.spec, study, tmp_path, about(None, "offline", 2, "local"))
+    return Progress(study.spec, study, tmp_path, launch_entries(None, "offline", 2, "local"))
 
 
 def claimed(study: SharedStudy, slot: int = 0) -> TrialClaim:
@@ -60,7 +61,7 @@ def test_what_is_published_is_what_the_study_holds(tmp_path: Path, study: Shared
     (shown,) = found["running"]
     assert (shown["number"], shown["slot"], shown["epoch"], shown["value"]) == (2, 5, 2, 0.75)
     assert shown["params"] == running.values
-    assert [row["number"] for row in read_results(tmp_path)] == [0, 1]
+    assert [result.number for result in read_results(tmp_path)] == [0, 1]
 
 
 def test_the_table_is_written_when_it_changed(tmp_path: Path, study: SharedStudy, progress: Progress) -> None:
@@ -72,7 +73,7 @@ def test_the_table_is_written_when_it_changed(tmp_path: Path, study: SharedStudy
     assert not table.exists()
     end(study, 0.5)
     progress.publish("running")
-    assert [row["value"] for row in read_results(tmp_path)] == [0.25, 0.5]
+    assert [result.value for result in read_results(tmp_path)] == [0.25, 0.5]
 
 
 def test_a_trial_whose_owner_is_not_known_yet_is_shown(study: SharedStudy, progress: Progress) -> None:
@@ -100,7 +101,7 @@ def test_a_mark_changes_with_every_epoch_and_every_end(study: SharedStudy, progr
 
 
 def test_a_password_is_not_told() -> None:
-    told = about("postgresql://me:secret@host/db", "offline", 2, "local")
+    told = launch_entries("postgresql://me:secret@host/db", "offline", 2, "local")
     assert told["storage"] == "postgresql://me:***@host/db"
     assert "secret" not in json.dumps(told)
 
@@ -126,14 +127,14 @@ def test_a_full_disk_is_said_once_and_gone_on_from(
 
     with monkeypatch.context() as patch:
         patch.setattr(status, "write_text", full)
-        patch.setattr("sweeps.results.write_text", full)
+        patch.setattr("sweeps.results.files.write_text", full)
         for _ in range(3):
             sweep._publish(view, "running")
     assert read_status(tmp_path) == before
     sweep._publish(view, "running")
     sweep._publish(view, "running")
     assert read_status(tmp_path)["counts"]["COMPLETE"] == 1
-    assert [row["value"] for row in read_results(tmp_path)] == [0.25]
+    assert [result.value for result in read_results(tmp_path)] == [0.25]
     output = capsys.readouterr().out
     assert output.count(f"{tmp_path}: no space left on the device; the sweep waits for space") == 1
     assert output.count(f"{tmp_path}: there is space again; going on") == 1
@@ -159,7 +160,7 @@ def test_a_full_disk_is_said_once_and_gone_on_from(
 def test_a_sweep_that_was_broken_off_says_how_it_goes_on(
     tmp_path: Path, study: SharedStudy, capsys: pytest.CaptureFixture[str], url: str | None, advice: str
 ) -> None:
-    Progress(study.spec, study, tmp_path, about(url, "offline", 2, "local")).publish("interrupted")
+    Progress(study.spec, study, tmp_path, launch_entries(url, "offline", 2, "local")).publish("interrupted")
     with pytest.raises(SystemExit, match=r"^0$"):
         cli.main(["status", str(tmp_path)])
     printed = capsys.readouterr().out

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from report_folders import (
     params_of,
-    row,
+    result,
     run_folder,
     with_params,
 )
-from sweeps.report.parameters import importances
-from sweeps.report.trials import curves, history, time_spent
 
-from sweeps.report.plot_style import OUTCOMES, WORSE_TO_BETTER, shade, ticks_of, value_axis
-from sweeps.report.sweep_data import read_sweep, short_names, shorten
+from sweeps.report import history, importances, learning_curves, time_spent
+from sweeps.report.formatting import short_names, shorten
+from sweeps.report.plot_style import OUTCOMES, WORSE_TO_BETTER, axis_ticks, color_of, value_axis
+from sweeps.report.sweep_data import read_sweep
 
 
 def test_importances_find_what_matters(tmp_path: Path) -> None:
     rows = [with_params(n, "completed", -abs(math.log10(params_of(n)["model.optimizer.lr"]) + 2.3)) for n in range(60)]
-    panel = importances(read_sweep(run_folder(tmp_path / "r", rows)))
+    panel = importances.panel(read_sweep(run_folder(tmp_path / "r", rows)))
     bars = dict(zip(panel.figure.data[0].y, panel.figure.data[0].x, strict=True))
     assert max(bars, key=lambda name: bars[name]) == "lr"
     assert sum(bars.values()) == pytest.approx(1)
@@ -30,17 +30,16 @@ def test_importances_find_what_matters(tmp_path: Path) -> None:
 
 def test_importances_say_why_not(tmp_path: Path) -> None:
     few = read_sweep(run_folder(tmp_path / "few", [with_params(n, "completed", n / 9) for n in range(3)]))
-    assert importances(few).figure is None
-    assert "at least 4" in importances(few).note
-    one = {f"params.{key}": value for key, value in params_of(1).items()}
-    same = [row(n, "completed", n / 9, **one) for n in range(9)]
-    assert "no parameter of the space varies" in importances(read_sweep(run_folder(tmp_path / "same", same))).note
+    assert importances.panel(few).figure is None
+    assert "at least 4" in importances.panel(few).note
+    same = [result(n, "completed", n / 9, params=params_of(1)) for n in range(9)]
+    assert "no parameter of the space varies" in importances.panel(read_sweep(run_folder(tmp_path / "same", same))).note
     equal = [with_params(n, "completed", 0.5) for n in range(9)]
-    assert "same value" in importances(read_sweep(run_folder(tmp_path / "equal", equal))).note
+    assert "same value" in importances.panel(read_sweep(run_folder(tmp_path / "equal", equal))).note
 
 
 def test_curves(mixed: Path) -> None:
-    panel = curves(read_sweep(mixed))
+    panel = learning_curves.panel(read_sweep(mixed))
     traces = {trace.legendgroup: trace for trace in panel.figure.data}
     assert set(traces) == {"best configuration", "completed", "pruned", "interrupted"}
     assert len(panel.figure.data) == 14
@@ -51,7 +50,7 @@ def test_curves(mixed: Path) -> None:
 
 
 def test_history_counts_completed_trials_only_as_best(mixed: Path) -> None:
-    line, *markers = history(read_sweep(mixed)).figure.data
+    line, *markers = history.panel(read_sweep(mixed)).figure.data
     assert max(line.y) == pytest.approx(0.912)  # the pruned trial had 0.99
     assert list(line.y) == sorted(line.y)
     assert len({(trace.marker.color, trace.marker.symbol) for trace in markers}) == len(markers)
@@ -60,7 +59,7 @@ def test_history_counts_completed_trials_only_as_best(mixed: Path) -> None:
 
 
 def test_time_adds_up_to_the_total(mixed: Path) -> None:
-    panel = time_spent(read_sweep(mixed))
+    panel = time_spent.panel(read_sweep(mixed))
     assert sum(sum(trace.y) for trace in panel.figure.data) == pytest.approx(16 * 2.0)
     assert "75% of it was training" in panel.note
     assert {trace.name: trace.y[0] for trace in panel.figure.data}["the rest"] == pytest.approx(0.25)
@@ -78,9 +77,9 @@ def test_short_names_say_something_and_differ() -> None:
 
 
 def test_axes() -> None:
-    assert ticks_of(1, 3, log=False, whole=True) == [1, 2, 3]
-    assert ticks_of(1e-4, 1e-1, log=True) == [1e-4, 1e-3, 1e-2, 1e-1]
-    assert ticks_of(5, 5, log=False) == [5]
+    assert axis_ticks(1, 3, log=False, whole=True) == [1, 2, 3]
+    assert axis_ticks(1e-4, 1e-1, log=True) == [1e-4, 1e-3, 1e-2, 1e-1]
+    assert axis_ticks(5, 5, log=False) == [5]
     settings, note = value_axis([0.98, 0.97, 0.975, 0.972, 0.978, 0.971, 0.974, 0.976, 0.1], "val/acc", sign=-1)
     assert settings["range"][0] > 0.9
     assert "(1)" in note
@@ -91,5 +90,5 @@ def test_axes() -> None:
 def test_darker_is_better_in_both_directions() -> None:
     values = [0.1, 0.2, 0.3]
     lightest, darkest = WORSE_TO_BETTER[0][1], WORSE_TO_BETTER[-1][1]
-    assert (shade(0.1, values, sign=1), shade(0.3, values, sign=1)) == (darkest, lightest)
-    assert (shade(0.1, values, sign=-1), shade(0.3, values, sign=-1)) == (lightest, darkest)
+    assert (color_of(0.1, values, sign=1), color_of(0.3, values, sign=1)) == (darkest, lightest)
+    assert (color_of(0.1, values, sign=-1), color_of(0.3, values, sign=-1)) == (lightest, darkest)

@@ -13,15 +13,14 @@ from report_folders import (
     ACCURACY,
     params_of,
     report,
-    row,
+    result,
     run_folder,
     with_params,
     write_curve,
 )
-from sweeps.report.parameters import parallel
-from sweeps.report.trials import MOST_CURVES, curves, history
 
 from lit_dl.errors import StorageError
+from sweeps.report import history, learning_curves, parallel_coordinates
 from sweeps.report.page import write_report
 from sweeps.report.sweep_data import read_sweep
 
@@ -69,19 +68,19 @@ def test_text_of_a_sweep_never_becomes_html(mixed: Path) -> None:
     page, text = report(mixed)
     assert "<script>alert" not in text
     assert "ValueError: <script>alert(1)</script> & %{y}" in page.text
-    labels = " ".join(text for trace in history(read_sweep(mixed)).figure.data for text in trace.text or ())
+    labels = " ".join(text for trace in history.panel(read_sweep(mixed)).figure.data for text in trace.text or ())
     assert "&lt;script&gt;" in labels
     assert "%{" not in labels
 
 
 def test_value_at_a_missing_condition_and_null_choice(mixed: Path) -> None:
     sweep = read_sweep(mixed)
-    by_number = {entry["number"]: sweep.values(entry) for entry in sweep.rows}
+    by_number = {trial.number: sweep.params(trial) for trial in sweep.results}
     assert "model.optimizer.momentum" not in by_number[1]
     assert by_number[0]["model.optimizer.momentum"] == 0.5
     assert by_number[0]["model.sizes"] == "[300, 100]"
     assert by_number[2]["model.sizes"] is None
-    lines = {dimension.label: dimension for dimension in parallel(sweep).figure.data[0].dimensions}
+    lines = {dimension.label: dimension for dimension in parallel_coordinates.panel(sweep).figure.data[0].dimensions}
     assert "not set" in lines["momentum"].ticktext
     assert min(lines["momentum"]["values"]) < 0.5
     assert list(lines["sizes"].ticktext) == ["[300, 100]", "[64]", "null"]
@@ -115,7 +114,7 @@ def test_sweep_with_no_completed_trial(tmp_path: Path, outcome: str) -> None:
 def test_one_parameter_of_a_foreign_module_with_a_loss(tmp_path: Path, trials: int) -> None:
     space = {"model.lr": {"low": 1e-5, "high": 1e-1, "log": True, "type": "float"}}
     rows = [
-        row(n, "completed", 10.0 ** (n % 5 - 2), **{"params.model.lr": 10 ** (-5 + n / 8), "metrics.valid_loss": 1.0})
+        result(n, "completed", 10.0 ** (n % 5 - 2), {"valid_loss": 1.0}, params={"model.lr": 10 ** (-5 + n / 8)})
         for n in range(trials)
     ]
     objective = {"metric": "valid_loss", "direction": "minimize"}
@@ -130,8 +129,14 @@ def test_one_parameter_of_a_foreign_module_with_a_loss(tmp_path: Path, trials: i
 def test_runs_without_parameters_over_seeds(tmp_path: Path) -> None:
     names = ("a <b>", "b", "c")
     rows = [
-        row(n, "completed", 0.9 + 0.01 * (n // 3) + 0.001 * (n % 3), config_id=names[n // 3], run=names[n // 3])
-        | {"metrics.test/acc": 0.8 + 0.01 * (n % 3)}
+        result(
+            n,
+            "completed",
+            0.9 + 0.01 * (n // 3) + 0.001 * (n % 3),
+            {"test/acc": 0.8 + 0.01 * (n % 3)},
+            config_id=names[n // 3],
+            run=names[n // 3],
+        )
         for n in range(9)
     ]
     runs = {name: {"model.depth": 2} for name in names}
@@ -145,11 +150,11 @@ def test_runs_without_parameters_over_seeds(tmp_path: Path) -> None:
 
 
 def test_several_objectives(tmp_path: Path) -> None:
-    rows = [with_params(n, "completed", n / 10, **{"metrics.time": float(abs(n - 3))}) for n in range(6)]
+    rows = [with_params(n, "completed", n / 10, {"time": float(abs(n - 3))}) for n in range(6)]
     objective = [ACCURACY, {"metric": "time", "direction": "minimize"}]
     run_dir = run_folder(tmp_path / "r", rows, objective=objective)
     page, _ = report(run_dir)
-    assert [entry["number"] for entry in read_sweep(run_dir).front()] == [5, 4, 3]
+    assert [entry.best_trial.number for entry in read_sweep(run_dir).pareto_front()] == [5, 4, 3]
     assert "maximize val/acc, then minimize time" in page.text
     assert "first by val/acc among 3 that no other beats" in page.text
 
@@ -163,8 +168,8 @@ def test_two_thousand_trials_stay_small(tmp_path: Path) -> None:
     page, text = report(run_dir)
     assert len(text) < 5e6
     assert sum(len(table) for table in page.tables) == 2000
-    assert f"The best {MOST_CURVES} of 2000 trials are drawn" in page.text
-    assert len(curves(read_sweep(run_dir)).figure.data) == MOST_CURVES
+    assert f"The best {learning_curves.MAX_CURVES} of 2000 trials are drawn" in page.text
+    assert len(learning_curves.panel(read_sweep(run_dir)).figure.data) == learning_curves.MAX_CURVES
 
 
 def test_output_and_bad_folders(tmp_path: Path) -> None:

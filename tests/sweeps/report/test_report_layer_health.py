@@ -14,7 +14,7 @@ from report_folders import (
     write_diagnostics,
 )
 
-from sweeps.report.layer_health import MOST_LINES, layer_health
+from sweeps.report.layer_health import MAX_LINES, panels
 from sweeps.report.sweep_data import read_sweep
 
 
@@ -27,7 +27,7 @@ def test_layer_health_shows_means_over_seeds_and_names_what_vanishes(tmp_path: P
         first = [(400, norm, 1e-5, 0.5, "", 0.9), last]
         second = [(400, 1.0, 1e-5, 0.25, 0.125 * seed, 0.5), last]
         write_diagnostics(run_dir, number, first, second)
-    gradients, updates, dead, saturated, deviation = layer_health(read_sweep(run_dir))
+    gradients, updates, dead, saturated, deviation = panels(read_sweep(run_dir))
     lines = {trace.name: trace for trace in gradients.figure.data}
     assert set(lines) == {"deep &amp; sigmoid, vanishing", "he", "wild, exploding"}
     # Per weight, so that layers of different size compare: 5e-4 / sqrt(400) and 8 / sqrt(100).
@@ -53,7 +53,7 @@ def test_layer_health_without_gradients_or_with_zeros(tmp_path: Path) -> None:
     dead = [(4, 0.0, 0.0, 0.0, 1.0, ""), (4, 0.0, 0.0, 0.5, 0.5, ""), (4, 2.0, 0.1, "", "", "")]
     write_diagnostics(run_dir, 0, dead)
     write_diagnostics(run_dir, 3, [(4, "nan", "", "inf", "", ""), (4, "", "", "", "", ""), (4, "", "", "", "", "")])
-    gradients, *others = layer_health(read_sweep(run_dir))
+    gradients, *others = panels(read_sweep(run_dir))
     assert [(trace.name, list(trace.y)) for trace in gradients.figure.data] == [("a, vanishing", [None, None, 1.0])]
     assert [panel.title.split(",")[0] for panel in others] == [
         "Update to weight ratio",
@@ -69,9 +69,9 @@ def test_layer_health_of_many_deep_configurations_is_an_even_selection(tmp_path:
     for number in range(300):
         layers = [(100, 1e-7 * 3**at, 1e-3, 1.0, 0.0, "") for at in range(2 + number % 29)]
         write_diagnostics(run_dir, number, layers)
-    (gradients, *_) = layer_health(read_sweep(run_dir))
+    (gradients, *_) = panels(read_sweep(run_dir))
     lines = gradients.figure.data
-    assert MOST_LINES / 2 < len(lines) <= MOST_LINES
+    assert MAX_LINES / 2 < len(lines) <= MAX_LINES
     assert len({(line.line.color, line.line.dash) for line in lines}) == len(lines)
     assert lines[0].name.startswith("trial 299: ")  # the best
     assert "Of 300 configurations, an even selection is drawn, best to worst." in gradients.note
@@ -83,5 +83,5 @@ def test_layer_health_of_many_deep_configurations_is_an_even_selection(tmp_path:
 
 
 def test_layer_health_needs_diagnostics(mixed: Path) -> None:
-    assert layer_health(read_sweep(mixed)) == []
+    assert panels(read_sweep(mixed)) == []
     assert "Layer health" not in report(mixed)[0].text

@@ -12,7 +12,7 @@ from report_folders import (
     write_curve,
 )
 
-from sweeps.report.seed_curves import MOST_MEANS, mean_curves
+from sweeps.report import seed_curves
 from sweeps.report.sweep_data import read_sweep
 
 
@@ -36,7 +36,7 @@ def test_mean_curves_are_means_over_the_epochs_of_all_seeds(tmp_path: Path) -> N
     run_dir = named_folder(tmp_path / "r", ["a", "b"])
     for number, values in enumerate([[0.1, 0.4, 0.9], [0.2, 0.5, 0.9], [0.3, 0.6]]):
         write_curve(run_dir, number, values)
-    panel = mean_curves(read_sweep(run_dir))
+    panel = seed_curves.panel(read_sweep(run_dir))
     assert panel is not None
     band, line = panel.figure.data
     assert (line.name, list(line.x)) == ("a", [1, 2])
@@ -48,16 +48,16 @@ def test_mean_curves_are_means_over_the_epochs_of_all_seeds(tmp_path: Path) -> N
 
 
 def test_mean_curves_of_twenty_configurations_can_be_told_apart(tmp_path: Path) -> None:
-    run_dir = named_folder(tmp_path / "r", [f"run_{number}" for number in range(MOST_MEANS + 1)])
-    for number in range(3 * (MOST_MEANS + 1)):
+    run_dir = named_folder(tmp_path / "r", [f"run_{number}" for number in range(seed_curves.MAX_LINES + 1)])
+    for number in range(3 * (seed_curves.MAX_LINES + 1)):
         write_curve(run_dir, number, [0.5, 0.6])
-    panel = mean_curves(read_sweep(run_dir))
+    panel = seed_curves.panel(read_sweep(run_dir))
     assert panel is not None
     lines = [trace for trace in panel.figure.data if trace.fill is None]
-    assert len({(line.line.color, line.line.dash) for line in lines}) == len(lines) == MOST_MEANS
-    assert f"The best {MOST_MEANS} of {MOST_MEANS + 1} configurations are drawn" in panel.note
+    assert len({(line.line.color, line.line.dash) for line in lines}) == len(lines) == seed_curves.MAX_LINES
+    assert f"The best {seed_curves.MAX_LINES} of {seed_curves.MAX_LINES + 1} configurations are drawn" in panel.note
 
 
 def test_mean_curves_need_names_and_curves(mixed: Path, tmp_path: Path) -> None:
-    assert mean_curves(read_sweep(mixed)) is None
-    assert mean_curves(read_sweep(named_folder(tmp_path / "r", ["a"]))) is None
+    assert seed_curves.panel(read_sweep(mixed)) is None
+    assert seed_curves.panel(read_sweep(named_folder(tmp_path / "r", ["a"]))) is None
