@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lit_dl.errors import ConfigError, LitError
+from sweeps.engines.registry import ENGINES
 
 if TYPE_CHECKING:
     from sweeps.spec.spec import SweepSpec
@@ -160,7 +161,7 @@ def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
     add("--n_trials", metavar="N", help="runs in total, over all interruptions")
     add("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
-    add("--engine", choices=("local", "ray"), default="local", help="where workers run; default: here")
+    add("--engine", choices=tuple(ENGINES), default="local", help="where workers run; default: here")
     add("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
     add("--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR")
     add("--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline")

@@ -16,8 +16,7 @@ from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, resolve_wandb_mode
 from sweeps.engines.engine import Engine, WorkerCommand
-from sweeps.engines.local import LocalEngine
-from sweeps.engines.slots import place_slots, processes_of
+from sweeps.engines.registry import find_engine
 from sweeps.live import LiveView
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
@@ -29,8 +28,8 @@ from sweeps.study.study import SharedStudy
 
 _POLL_S = 0.5
 _MOST_OF_THE_TIME = 0.05  # that the launcher spends on status and results: thousands of trials take a while to write
-_MOST_DEATHS_IN_A_ROW = 5
-_EVALUATED_WITHIN_S = 60.0
+_MAX_CRASHES_IN_A_ROW = 5
+_WAIT_FOR_EVALUATION_S = 60.0  # for a worker on another machine that evaluates the winner on the test set
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,22 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     """
     begun = monotonic()
     check_folder(options.run_dir)
-    _settled(options, spec)
+    mode = _wandb_mode(options, spec)
     checked = check_in_child(spec)
     check_same(options.run_dir, checked.spec)
     grid_size(checked.spec)
     dry_run_sampler(checked.spec)
-    if options.engine == "local":
-        place_slots(spec.workers, spec.slot, checked.gpus, processes_of(checked.spec))
+    engine_class = find_engine(options.engine)
+    engine_class.check_room(checked.spec, checked.gpus)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     if dry_run:
         return 0
     with open_folder(options.run_dir):
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
-        study.attributes.wandb = _settled(options, checked.spec)
-        with _engine(checked, options) as engine:
+        study.attributes.wandb = mode
+        command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
+        with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
             return SweepSupervisor(checked, options, study, engine).run()
 
 
@@ -85,31 +85,17 @@ def _summary(checked: Checked) -> str:
     return f"{spec.n_trials} trials, {len(spec.space)} parameters, {len(spec.runs)} named runs{logged}"
 
 
-def _settled(options: LaunchOptions, spec: SweepSpec) -> Mode:
-    """Online, offline or disabled: asked once, for all trials."""
+def _wandb_mode(options: LaunchOptions, spec: SweepSpec) -> Mode:
+    """Resolves `auto` to online or offline. It asks the W&B server, so a launch calls it once, for all trials."""
     try:
-        said = spec.tracking.get("wandb") or get_key(spec.base, "tracking.wandb")
-        return resolve_wandb_mode(options.wandb or said or "auto")
+        given = spec.tracking.get("wandb") or get_key(spec.base, "tracking.wandb")
+        return resolve_wandb_mode(options.wandb or given or "auto")
     except ConfigError as error:
         raise ConfigError("--wandb" if options.wandb else error.key, error.problem) from None
 
 
-def _engine(checked: Checked, options: LaunchOptions) -> Engine:
-    spec = checked.spec
-    start = WorkerCommand(options.run_dir, spec.name, options.url, _settled(options, spec))
-    processes = processes_of(spec)
-    if options.engine == "ray":
-        from sweeps.engines.ray import RayEngine
-
-        on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
-        return RayEngine(
-            start, spec.workers, spec.slot, gpus=checked.gpus, processes=processes, may_use_gpus=not on_cpu
-        )
-    return LocalEngine(start, place_slots(spec.workers, spec.slot, checked.gpus, processes))
-
-
 class SweepSupervisor:
-    """A sweep that is ready to run: its study, its workers, and what is shown of them.
+    """Supervises the workers of a sweep until it ends: starts and restarts them, and publishes the progress.
 
     Args:
         checked: The resolved spec and the devices.
@@ -158,7 +144,7 @@ class SweepSupervisor:
         if not self.study.is_over():  # without workers of its own, a launcher waits for those of others
             return bool(self.engine.pending) or not self.engine.slots
         self._over_since = self._over_since or monotonic()
-        return not self._is_evaluated() and monotonic() - self._over_since < _EVALUATED_WITHIN_S
+        return not self._is_evaluated() and monotonic() - self._over_since < _WAIT_FOR_EVALUATION_S
 
     def _is_evaluated(self) -> bool:
         """Whether no worker elsewhere is at the test set, or will be."""
@@ -177,7 +163,7 @@ class SweepSupervisor:
             view.say(f"worker {death.slot} {death.how}; {what}; see {death.log}{tail}")
             self._deaths = self._deaths + 1 if self._mark == self.progress.mark() else 1
             self._mark = self.progress.mark()
-            if self._deaths > max(_MOST_DEATHS_IN_A_ROW, 2 * len(self.engine.slots)):
+            if self._deaths > max(_MAX_CRASHES_IN_A_ROW, 2 * len(self.engine.slots)):
                 self._stop("workers keep dying")
                 return
             self.engine.restart(death.slot)

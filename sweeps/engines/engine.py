@@ -13,6 +13,7 @@ from typing import Self
 
 from lit_dl.tracking import Mode
 from sweeps.engines.slots import Slot
+from sweeps.spec.spec import SweepSpec
 from sweeps.study.storage import STORAGE_VARIABLE
 
 GRACE_S = 7.0  # a little more than a worker gives itself
@@ -80,6 +81,28 @@ class Engine(ABC):
     def __init__(self, command: WorkerCommand, slots: list[Slot]) -> None:
         self.command, self.slots = command, slots
         self._grace_s = GRACE_S
+
+    @classmethod
+    @abstractmethod
+    def for_sweep(cls, command: WorkerCommand, spec: SweepSpec, gpus: int) -> Self:
+        """Returns the engine for a sweep.
+
+        Args:
+            command: What workers are started with.
+            spec: The resolved spec; says how large a slot is and how many workers there may be.
+            gpus: GPUs of this machine that trials may use.
+
+        Raises:
+            ConfigError: There is no room for a slot.
+        """
+
+    @classmethod
+    def check_room(cls, spec: SweepSpec, gpus: int) -> None:  # noqa: B027 - an engine may learn it only when it starts
+        """Refuses slots that have no room, before anything is started, where that can be known.
+
+        Raises:
+            ConfigError: There is no room for a slot.
+        """
 
     def start(self) -> None:
         """Starts all workers."""

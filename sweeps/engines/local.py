@@ -8,10 +8,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from time import monotonic
-from typing import IO
+from typing import IO, Self
 
 from sweeps.engines.engine import Crash, Engine, WorkerCommand, how_ended, last_line
-from sweeps.engines.slots import Slot, visible
+from sweeps.engines.slots import Slot, place_slots, processes_of, visible
+from sweeps.spec.spec import SweepSpec
 
 
 class LocalEngine(Engine):
@@ -70,6 +71,16 @@ class LocalEngine(Engine):
             _kill_group(worker)
             worker.wait()
         self.workers.clear()
+
+    @classmethod
+    def for_sweep(cls, command: WorkerCommand, spec: SweepSpec, gpus: int) -> Self:
+        """See `Engine`."""
+        return cls(command, place_slots(spec.workers, spec.slot, gpus, processes_of(spec)))
+
+    @classmethod
+    def check_room(cls, spec: SweepSpec, gpus: int) -> None:
+        """See `Engine`."""
+        place_slots(spec.workers, spec.slot, gpus, processes_of(spec))
 
 
 def _close(worker: subprocess.Popen[bytes]) -> None:

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from sweeps.engines.engine import Crash, Engine, WorkerCommand, how_ended, last_line
 from sweeps.engines.ray_actor import Errand, WorkerActor
 from sweeps.engines.ray_cluster import ENVIRONMENT, QUIET, LocalCluster
-from sweeps.engines.slots import Slot, check_devices, cpu_cores, fitting
-from sweeps.spec.spec import SlotSize
+from sweeps.engines.slots import Slot, check_devices, cpu_cores, fitting, processes_of
+from sweeps.spec.spec import SlotSize, SweepSpec
 
 _PASSED_ON = ("WANDB_", "PYTHONPATH", "SWEEPS_")  # what workers on this machine would inherit and those elsewhere need
 _ANSWER_WITHIN_S = 5.0
@@ -76,6 +77,13 @@ class RayEngine(Engine):
         super().__init__(command, slots)
         self._resources = _resources(size, processes, bool(slots and slots[0].gpus))
         self.workers: dict[int, _Placed] = {}
+
+    @classmethod
+    def for_sweep(cls, command: WorkerCommand, spec: SweepSpec, gpus: int) -> Self:
+        """See `Engine`."""
+        on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
+        processes = processes_of(spec)
+        return cls(command, spec.workers, spec.slot, gpus=gpus, processes=processes, may_use_gpus=not on_cpu)
 
     def _connect(self, address: str | None, gpus: int) -> None:
         if self._ray.is_initialized():

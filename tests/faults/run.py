@@ -257,8 +257,8 @@ def survive(
     return outcome.summary(total, len(finished), max(0, len(trials) - total) + len(lost)), outcome
 
 
-def main() -> int:
-    """The command."""
+def main(argv: list[str] | None = None) -> int:
+    """The command; exits with 2 for an unknown option or a bad value."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--kills", type=int, default=50)
@@ -272,11 +272,15 @@ def main() -> int:
     parser.add_argument("--wandb", choices=("offline", "disabled"), default="offline")
     parser.add_argument("--folder", type=Path, help="where to leave everything; default: a temporary one, removed")
     parser.add_argument("--reference", type=Path, help="folder of a sweep without a fault, to be used again")
-    args = parser.parse_args()
+    parser.add_argument("--dry_run", action="store_true", help="check the options, start nothing")
+    args = parser.parse_args(argv)
     kinds = ["launcher", "suspend", *(["worker"] if args.workers else []), *(["joined"] if args.joined else [])]
     kinds += ["rank"] if args.devices > 1 else []
     kinds += ["actor"] if args.engine == "ray" else []
     kinds += ["server"] if args.storage == "postgresql" else []
+    if args.dry_run:
+        print(f"{args.trials} trials of {args.model} on {args.engine} and {args.storage}; {args.kills} of {kinds}")
+        return 0
     folder = args.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     reference = args.reference or folder / "reference"
     with ExitStack() as stack:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attacked import AttackedSweep, Setting
 from checks import told_twice
-from run import Attack, compare, run_reference, survive, write_spec
+from run import Attack, compare, main, run_reference, survive, write_spec
 from wandb_server import WandbServer
 
 from lit_dl.run.epoch_rows import read_rows
@@ -122,3 +122,19 @@ def test_online_a_trial_whose_worker_is_killed_goes_on_as_one_run(tmp_path: Path
         assert run.exit_codes[-1] == 0
     # Seconds never come out the same twice: these epochs were not trained again.
     assert read_rows(TrialFolder(sweep.run_dir, killed).metrics)[:2] == done
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--nonsense 3", "--trials many", "--engine rey", "--trials 20 --kills", "--storage sqlite"],
+)
+def test_a_wrong_option_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*words.split(), "--dry_run"])
+    assert end.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--trials", "20", "--kills", "3", "--devices", "2", "--dry_run"]) == 0
+    assert "20 trials of standin on local and journal; 3 of ['launcher'" in capsys.readouterr().out

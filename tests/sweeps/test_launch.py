@@ -278,3 +278,19 @@ def test_workers_that_join_are_told_how_trials_are_tracked(
     order = LaunchOptions(tmp_path / "run", None, asked)
     assert run(replace(spec, workers=0, timeout=1e-3), order) == 0
     assert SharedStudy(tmp_path / "run", spec).wandb == expected
+
+
+def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` asks the server of W&B: three answers in a launch could differ."""
+    asked = []
+
+    def resolve(mode: str) -> str:
+        asked.append(mode)
+        return "offline"
+
+    monkeypatch.setattr("sweeps.launch.resolve_wandb_mode", resolve)
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
+    spec = resolved_spec(tmp_path, tracking={"wandb": "auto"})
+    assert run(spec, LaunchOptions(tmp_path / "run", None, None)) == 0
+    assert asked == ["auto"]
