@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import random
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from idx_files import blobs, write_idx
 from lightning.pytorch.utilities import rank_zero_only
 from postgresql import Server
 from services import postgresql_server
@@ -39,28 +38,6 @@ def _clean_environment() -> Iterator[None]:
     torch.set_rng_state(states[2])
     torch.set_num_threads(1)
     rank_zero_only.rank = 0  # which a Trainer sets for the whole process
-
-
-def idx_bytes(values: np.ndarray) -> bytes:
-    """An IDX file of uint8 values."""
-    return struct.pack(f">I{values.ndim}I", 0x0800 + values.ndim, *values.shape) + values.astype(np.uint8).tobytes()
-
-
-def write_idx(folder: Path, part: str, images: np.ndarray, labels: np.ndarray, zipped: bool = False) -> None:
-    """Images (n, height, width) and labels (n,) as the two files of one part."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, values in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
-        content = idx_bytes(values)
-        (folder / f"{name}.gz" if zipped else folder / name).write_bytes(gzip.compress(content) if zipped else content)
-
-
-def blobs(samples: int, seed: int, side: int = 8, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy copies of one picture a class, that a small network learns within an epoch or two."""
-    pictures = np.random.default_rng(7).integers(0, 256, (classes, side, side))
-    draw = np.random.default_rng(seed)
-    labels = draw.integers(0, classes, samples).astype(np.uint8)
-    noise = draw.integers(0, 256, (samples, side, side))
-    return ((pictures[labels] + noise) // 2).astype(np.uint8), labels
 
 
 @pytest.fixture(scope="session")

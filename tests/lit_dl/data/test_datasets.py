@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import blobs, idx_bytes
+from idx_files import blobs, idx_bytes
 from torchvision import datasets as torchvision_datasets
 
 from lit_dl.cli.lit_cli import build_run
