@@ -58,7 +58,7 @@ def worker(args: argparse.Namespace) -> int:
     url = _storage(args)
     run_dir = Path(args.run_dir) if args.run_dir else None
     run_dir = join_folder(run_dir, args.study, url)
-    return work(run_dir, url, args.slot, args.threads, args.wandb, args.with_launcher)
+    return work(run_dir, url, args.slot, args.threads, args.wandb, args.stop_on_stdin_eof)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -172,7 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--slot", type=int, default=slot, help="its number in results; default: $SLURM_PROCID, else 0")
     sub.add_argument("--threads", type=int, default=1, help="CPU threads")
     sub.add_argument("--wandb", choices=_WANDB[1:], help="default: as the launcher settled it")
-    sub.add_argument("--with_launcher", action="store_true", help="stop when standard input ends")
+    sub.add_argument("--stop_on_stdin_eof", action="store_true", help="stop when standard input ends")
 
     for function, name in ((status, "status"), (best, "best")):
         sub = add(function, name)

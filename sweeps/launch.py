@@ -19,6 +19,7 @@ from sweeps.engines.engine import Engine, WorkerCommand
 from sweeps.engines.local import LocalEngine
 from sweeps.engines.slots import place_slots, processes_of
 from sweeps.live import LiveView
+from sweeps.processes.fork_server import fork_server
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
@@ -61,6 +62,7 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     """
     begun = monotonic()
     check_folder(options.run_dir)
+    fork_server().start()
     _settled(options, spec)
     checked = check_in_child(spec)
     check_same(options.run_dir, checked.spec)

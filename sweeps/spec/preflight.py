@@ -6,22 +6,19 @@ They run in a process of their own, which takes torch, the user's modules and wh
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
 import re
-import threading
+import traceback
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from time import sleep
 from typing import Any
 
 from lit_dl.config.keys import OUR_MODELS, Config, class_paths, get_key, normal_key, normalize
 from lit_dl.config.overlay import merge, overlay
-from lit_dl.errors import ConfigError, never_logged
+from lit_dl.errors import ConfigError, LitError, never_logged
+from sweeps.processes.fork_server import fork_server, parent_channel
+from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.spec.space import Parameter, Space
 from sweeps.spec.spec import SweepSpec
 
@@ -42,32 +39,38 @@ class Checked:
 
 
 def check_in_child(spec: SweepSpec) -> Checked:
-    """`check_spec` in a fresh process.
+    """Runs `check_spec` in a process of its own.
 
     Raises:
         ConfigError: As `check_spec`; or that process died.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+    process = fork_server().fork("sweeps.spec.preflight:run_check", spec, name="check")
+    with closing(process):
         try:
-            return pool.submit(check_spec, spec).result()
-        except BrokenProcessPool:
+            result = process.channel.recv()
+        except (EOFError, OSError):
             raise ConfigError("base", "the process that tried one step of it died; try lit-dl fit on it") from None
+    if isinstance(result, Exception):
+        raise result
+    assert isinstance(result, Checked)
+    return result
 
 
-def _begin(launcher: int) -> None:
+def run_check(spec: SweepSpec) -> None:
+    """Runs `check_spec` in this process, and sends the launcher its result or its exception."""
     from lit_dl.cli.command import ignore_slurm, silence_lightning
 
     silence_lightning()
     ignore_slurm()
-    threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when the launcher is killed."""
-    while os.getppid() == parent:
-        sleep(1.0)
-    os._exit(1)
+    on_parent_exit(kill_own_group)
+    try:
+        result: Checked | Exception = check_spec(spec)
+    except LitError as error:
+        result = error
+    except Exception as error:
+        traceback.print_exc()  # which does not cross to the launcher
+        result = error
+    parent_channel().send(result)
 
 
 def check_spec(spec: SweepSpec) -> Checked:
