@@ -28,9 +28,9 @@ ROOMS = {
         ["__main__"],
     ],
     "sweeps": [
+        ["processes", "trial_folder"],
         ["spec"],
         ["study"],
-        ["trial_folder"],
         ["engines", "results", "run_folder"],
         ["worker", "report", "status"],
         ["live", "replay"],
@@ -147,7 +147,7 @@ def test_help_loads_neither_torch_nor_optuna(command: str) -> None:
 
 
 def test_what_only_reads_results_loads_neither_torch_nor_optuna() -> None:
-    loaded = loaded_by("sweeps", "sweeps.results", "sweeps.cli")
+    loaded = loaded_by("sweeps.results.files", "sweeps.results.ranking", "sweeps.results.status_file", "sweeps.cli")
     assert "sweeps" in loaded
     assert not loaded & {"torch", "lightning", "optuna", "wandb", "jsonargparse"}
 
