@@ -1,6 +1,6 @@
-"""One run: a LightningModule whose techniques are configuration, MNIST in memory, LightningCLI on top.
+"""One training run from a config: models with techniques as keys, data in memory, LightningCLI as the command line.
 
-Names are imported when first used, so that `import lit_dl.errors` costs no torch.
+Names are imported when they are first used, so that `import lit_dl.errors` does not import torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
     "ScheduleConfig",
 ]
 
-_HOMES = {
+_MODULES = {
     "Classifier": "lit_dl.modules.classifier",
     "InMemoryDataModule": "lit_dl.data.in_memory",
     "LinearRegressionDataModule": "lit_dl.data.toy",
@@ -47,6 +47,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'lit_dl' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -77,6 +77,8 @@ class LitCLI(LightningCLI):
         self.location = location
         self.more_callbacks = callbacks or []
         self.on_row = on_row
+        if isinstance(args, list):
+            self._keep_only_subcommand(args)
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
         options: dict[str, Any] = {
@@ -93,12 +95,19 @@ class LitCLI(LightningCLI):
             auto_configure_optimizers=module.configure_optimizers is LightningModule.configure_optimizers,
             load_from_checkpoint_support=False,
             parser_class=RunParser,
-            parser_kwargs={**options, "prog": "lit-dl", **dict.fromkeys(self.subcommands(), options)},
+            parser_kwargs={**options, "prog": "lit-dl", **{name: dict(options) for name in self.subcommands()}},
             args=args,
             run=isinstance(args, list),
         )
 
     # The parser
+
+    def _keep_only_subcommand(self, args: list[str]) -> None:
+        """Leaves out the other subcommands if the arguments start with one: each needs a parser of about 200 keys."""
+        commands = self.subcommands()
+        if args and args[0] in commands:
+            only = {args[0]: commands[args[0]]}
+            self.subcommands = lambda: only  # type: ignore[method-assign]
 
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]

@@ -91,7 +91,7 @@ def check_spec(spec: SweepSpec) -> Checked:
     torch.set_num_threads(1)
     _check_keys(spec)
     _check_metrics_of_ours(spec)
-    spec = replace(spec, base=_completed(spec.base))
+    spec = replace(spec, base=complete_base(spec.base))
     check_devices(spec)
     spec = replace(spec, space=typed_space(spec))
     check_branches(spec)
@@ -133,11 +133,15 @@ def _check_metrics_of_ours(spec: SweepSpec) -> None:
             raise never_logged(f"{key}.metric", quantity.metric, logged)
 
 
-def _completed(base: Config) -> Config:
-    """Returns the base with all defaults, so that it means the same when defaults change in a later version."""
+def complete_base(base: Config) -> Config:
+    """Returns a base with all defaults, so that it means the same when defaults change in a later version.
+
+    A base that does not parse is returned as it is. An argument without default may be in the space; the check of
+    branches reports what is wrong.
+    """
     from lit_dl.cli.lit_cli import parse_config
 
     try:
         return normalize(parse_config(base))
     except ConfigError:
-        return base  # an argument without default may be in the space; the check of branches reports what is wrong
+        return base

@@ -92,7 +92,7 @@ def test_launch_refuses(
     assert code == 2
 
 
-@pytest.mark.parametrize("case", GOOD, ids=str)
+@pytest.mark.parametrize("case", [*GOOD[:3], *(case for case in GOOD if case.args or case.setting)], ids=str)
 def test_dry_run_accepts(case: Case, sweep: ValidSweep, capsys: pytest.CaptureFixture[str]) -> None:
     sweep.write(case)
     with case.setting(sweep.folder, resolved_text()) if case.setting else nullcontext(), sweep.unchanged():

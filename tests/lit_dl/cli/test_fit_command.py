@@ -240,3 +240,12 @@ def test_help_lists_the_keys_with_their_meaning(key: str, capsys: pytest.Capture
         "--run_dir": "Folder for config, metrics, checkpoints.",
     }
     assert re.search(rf"{re.escape(key)} [A-Z_]+ {re.escape(meanings[key])}", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("fit", "full optimization"), ("test", "evaluation epoch over the test set")]
+)
+def test_help_describes_the_command(name: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command([name, "--help"])
+    assert text in " ".join(capsys.readouterr().out.split())

@@ -102,7 +102,7 @@ RUN_VALUES = [
           "data.gate: 'xr' is not one of ", ("did you mean 'xor'?",), has_base=False),
     Value("bias", {"model.network.bias": "maybe"}, "model.network.bias: ", ("'maybe'", "true, false, auto")),
     Value("momentum_of_adam", {"model.optimizer.momentum": "0.9"}, "model.optimizer.momentum: ",
-          ("0.9", "name='adam'", "lr, beta1, beta2, eps, weight_decay")),
+          ("0.9", "name='adam'", "momentum, nesterov, rmsprop, muon")),
     Value("endless_cosine", {"model.schedule.name": "cosine", "trainer.max_epochs": "-1"}, "model.schedule.name: ",
           ("'cosine'", "trainer.max_epochs=-1")),
     Value("values_for_a_classifier",

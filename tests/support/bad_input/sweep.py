@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,9 @@ import sweeps.launch
 import sweeps.study.storage
 from bad_input.case import BASE, DROP, SWEEP, Case
 from sweeps.engines.local import LocalEngine
+from sweeps.spec import preflight
 from sweeps.spec.parse_spec import load_spec
-from sweeps.spec.preflight import check_spec
+from sweeps.spec.preflight import check_spec, complete_base
 
 SPEC: dict[str, Any] = {
     "base": "base.yaml",
@@ -123,6 +125,16 @@ def _set(config: dict[str, Any], path: list[str], value: Any) -> None:
         config[path[-1]] = value
 
 
+_COMPLETE: dict[str, dict[str, Any]] = {}
+
+
+def complete_once(base: dict[str, Any]) -> dict[str, Any]:
+    """`complete_base`, once for each base: most cases have the same."""
+    if repr(base) not in _COMPLETE:
+        _COMPLETE[repr(base)] = complete_base(base)
+    return deepcopy(_COMPLETE[repr(base)])
+
+
 @contextmanager
 def valid_sweep(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ValidSweep]:
     """The sweep in the current folder. Checks run in this process, and no worker may start."""
@@ -131,6 +143,7 @@ def valid_sweep(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valid
         pytest.fail("a worker was started")
 
     monkeypatch.setattr(sweeps.launch, "check_in_child", check_spec)
+    monkeypatch.setattr(preflight, "complete_base", complete_once)
     monkeypatch.setattr(sweeps.study.storage, "_CONNECT_TIMEOUT_S", 5.0)
     monkeypatch.setattr(LocalEngine, "start", start)
     monkeypatch.setattr(sys, "path", [*sys.path, str(data_folder())])

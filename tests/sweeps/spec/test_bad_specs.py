@@ -16,6 +16,7 @@ from bad_input.classes import CLASSES
 from bad_input.combinations import COMBINATIONS
 from bad_input.counts import COUNTS
 from bad_input.files import FILES
+from bad_input.good import GOOD
 from bad_input.plugins import PLUGINS
 from bad_input.published import PUBLISHED
 from bad_input.slots import SLOTS
@@ -25,7 +26,7 @@ from bad_input.types import TYPES
 from bad_input.unknown_keys import UNKNOWN_KEYS
 from bad_input.values import OBJECTIVES, VALUES
 
-from lit_dl.errors import ConfigError
+from lit_dl.errors import ConfigError, LitError
 from sweeps.cli import build_parser, read_spec
 from sweeps.spec.preflight import check_spec
 from sweeps.spec.range_types import typed_space
@@ -65,10 +66,18 @@ def read(case: Case) -> SweepSpec:
 @pytest.mark.parametrize("case", CASES)
 def test_a_spec_is_refused(case: Case, sweep: ValidSweep) -> None:
     sweep.write(case)
-    with sweep.unchanged(), pytest.raises(ConfigError) as caught:
+    with sweep.unchanged(), pytest.raises(LitError) as caught:
         check_spec(read(case))
     check_line(str(caught.value), case.starts, case.says)
     assert case.silent_about is None or case.silent_about not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", [case for case in GOOD if case.setting is None], ids=str)
+def test_a_spec_is_accepted(case: Case, sweep: ValidSweep) -> None:
+    sweep.write(case)
+    with sweep.unchanged():
+        checked = check_spec(read(case))
+    assert all(metric in checked.metrics for metric in case.says)
 
 
 def check_plugins(spec: SweepSpec) -> None:
