@@ -30,8 +30,8 @@ from optuna.trial import FrozenTrial
 from postgresql import Server
 
 from sweeps.results.files import read_results
+from sweeps.study.crashes import MAX_CRASHES
 from sweeps.study.records import now
-from sweeps.study.study import MAX_CRASHES
 from sweeps.trial_folder import TrialFolder
 
 _WEIGHTS = {"launcher": 2, "worker": 5, "joined": 5, "rank": 5, "actor": 3, "server": 2, "suspend": 2}
