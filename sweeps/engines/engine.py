@@ -97,7 +97,7 @@ class Engine(ABC):
         """
 
     @classmethod
-    def check_room(cls, spec: SweepSpec, gpus: int) -> None:  # noqa: B027 - an engine may learn it only when it starts
+    def check_room(cls, spec: SweepSpec, gpus: int) -> None:
         """Refuses slots that have no room, before anything is started, where that can be known.
 
         Raises:
