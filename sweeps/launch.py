@@ -13,7 +13,7 @@ from time import monotonic
 
 from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
-from lit_dl.files import write_text
+from lit_dl.files import is_disk_full, write_text
 from lit_dl.tracking import Mode, resolve_wandb_mode
 from sweeps.engines.engine import Engine, WorkerCommand
 from sweeps.engines.registry import find_engine
@@ -23,7 +23,7 @@ from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
-from sweeps.study.retry import OutageRetry, is_disk_full, transient_reason
+from sweeps.study.retry import OutageRetry, transient_reason
 from sweeps.study.sampling import dry_run_sampler, grid_size
 from sweeps.study.study import SharedStudy
 

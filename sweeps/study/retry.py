@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,16 +19,13 @@ from tenacity import (
     wait_none,
 )
 
+from lit_dl.files import is_disk_full
+
 Result = TypeVar("Result")
 P = ParamSpec("P")
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 10.0
 _LOGGED_AT_ATTEMPT = 2  # the failure of the first may be an idle connection that the server closed
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Returns whether the error says that a disk has no space left."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def transient_reason(error: BaseException) -> str | None:
