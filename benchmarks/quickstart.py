@@ -35,7 +35,7 @@ def watch_memory(peak: list[int], stop: threading.Event) -> None:
     while not stop.wait(0.5):
         for child in me.children(recursive=True):
             try:
-                if "worker" in child.cmdline():
+                if child.name().startswith("worker-"):
                     peak[0] = max(peak[0], child.memory_info().rss)
             except psutil.Error:
                 continue

@@ -77,7 +77,7 @@ def worker(args: argparse.Namespace) -> int:
     url = _storage(args)
     run_dir = Path(args.run_dir) if args.run_dir else None
     run_dir = join_folder(run_dir, args.study, url)
-    return work(run_dir, url, args.slot, args.threads, args.wandb, args.with_launcher)
+    return work(run_dir, url, args.slot, args.threads, args.wandb, args.stop_on_stdin_eof)
 
 
 def status(args: argparse.Namespace) -> int:
@@ -179,7 +179,7 @@ def _worker_arguments(parser: argparse.ArgumentParser) -> None:
     add("--slot", type=int, default=slot, help="its number in results; default: $SLURM_PROCID, else 0")
     add("--threads", type=int, default=1, help="CPU threads")
     add("--wandb", choices=_WANDB[1:], help="default: as the launcher settled it")
-    add("--with_launcher", action="store_true", help="stop when standard input ends")
+    add("--stop_on_stdin_eof", action="store_true", help="stop when standard input ends")
 
 
 def _run_dir_and_json(parser: argparse.ArgumentParser) -> None:

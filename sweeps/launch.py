@@ -18,6 +18,7 @@ from lit_dl.tracking import Mode, resolve_wandb_mode
 from sweeps.engines.engine import Engine, WorkerCommand
 from sweeps.engines.registry import find_engine
 from sweeps.live import LiveView
+from sweeps.processes.fork_server import fork_server
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
@@ -60,6 +61,7 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     """
     begun = monotonic()
     check_folder(options.run_dir)
+    fork_server().start()
     mode = _wandb_mode(options, spec)
     checked = check_in_child(spec)
     check_same(options.run_dir, checked.spec)

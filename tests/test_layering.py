@@ -28,6 +28,7 @@ ROOMS = {
         ["__main__"],
     ],
     "sweeps": [
+        ["processes"],
         ["spec"],
         ["study"],
         ["trial_folder"],

@@ -39,7 +39,8 @@ class WorkerCommand:
 
     def options(self, slot: Slot) -> list[str]:
         """The command line after the run folder."""
-        return ["--slot", str(slot.number), "--threads", str(slot.threads), "--wandb", self.wandb, "--with_launcher"]
+        options = ["--slot", str(slot.number), "--threads", str(slot.threads), "--wandb", self.wandb]
+        return [*options, "--stop_on_stdin_eof"]
 
     def environment(self, slot: Slot) -> dict[str, str]:
         """What a worker finds in its environment besides what is there; a URL may hold a password, so it goes here."""

@@ -1,75 +1,70 @@
-"""Worker processes on this machine, one a slot, each with devices of its own."""
+"""Engine that runs the workers as processes of this machine, forked from the fork server."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from contextlib import suppress
 from time import monotonic
-from typing import IO, Self
+from typing import Self
 
 from sweeps.engines.engine import Crash, Engine, WorkerCommand, how_ended, last_line
 from sweeps.engines.slots import Slot, place_slots, processes_of, visible
+from sweeps.processes.fork_server import ForkedProcess, fork_server
 from sweeps.spec.spec import SweepSpec
 
 
 class LocalEngine(Engine):
-    """Workers as child processes.
+    """Runs one worker process per slot; each sees the GPUs of its slot alone.
 
     Args:
-        command: What workers are started with.
-        slots: Where to place them.
+        command: Arguments of the workers.
+        slots: One worker is started in each.
+        target: Function that a worker process calls with the words of its command line.
     """
 
-    def __init__(self, command: WorkerCommand, slots: list[Slot]) -> None:
+    def __init__(self, command: WorkerCommand, slots: list[Slot], target: str = "sweeps.cli:main") -> None:
         super().__init__(command, slots)
-        self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._target = target
+        self.workers: dict[int, ForkedProcess] = {}
 
     def _start(self, slot: Slot) -> None:
+        words = ["worker", str(self.command.run_dir), *self.command.options(slot)]
+        environment = {**self.command.environment(slot), "CUDA_VISIBLE_DEVICES": visible(slot.gpus)}
         with self.log_of(slot.number).open("ab") as log:
-            self.workers[slot.number] = self._spawn(slot, log)
-
-    def _spawn(self, slot: Slot, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, *self.command.program, str(self.command.run_dir), *self.command.options(slot)],
-            stdin=subprocess.PIPE,  # its end, by will or by our death, tells the worker to stop
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **self.command.environment(slot), "CUDA_VISIBLE_DEVICES": visible(slot.gpus)},
-            start_new_session=True,  # Ctrl-C reaches the launcher alone
-        )
+            self.workers[slot.number] = fork_server().fork(
+                self._target,
+                words,
+                name=f"worker-{slot.number}",
+                output=(log.fileno(), log.fileno()),
+                environment=environment,
+            )
 
     @property
     def pending(self) -> set[int]:
-        """None: a process begins at once."""
+        """Returns no slot: a process begins at once."""
         return set()
 
     def collect(self) -> list[Crash]:
-        """Forgets workers that have ended; returns those of them that died, with nothing of them left."""
-        died = []
+        """Removes workers that have ended and returns those that crashed, after killing what they left running."""
+        crashes = []
         for number, worker in list(self.workers.items()):
-            if worker.poll() is None:
+            status = worker.poll()
+            if status is None:
                 continue
-            _close(worker)
-            _kill_group(worker)
+            worker.close()
             del self.workers[number]
-            if worker.returncode != 0:
+            if status != 0:
+                how = "lost its fork server and was killed" if worker.server_died else how_ended(status)
                 log = self.log_of(number)
-                died.append(Crash(number, how_ended(worker.returncode), str(log), last_line(log)))
-        return died
+                crashes.append(Crash(number, how, str(log), last_line(log)))
+        return crashes
 
     def stop(self) -> None:
         """See `Engine`."""
         for worker in self.workers.values():
-            _close(worker)
+            worker.close_stdin()
         deadline = monotonic() + self._take_grace_s()
         for worker in self.workers.values():
-            with suppress(subprocess.TimeoutExpired):
-                worker.wait(max(0.0, deadline - monotonic()))
-            _kill_group(worker)
-            worker.wait()
+            worker.wait(max(0.0, deadline - monotonic()))
+            worker.close()
         self.workers.clear()
 
     @classmethod
@@ -81,13 +76,3 @@ class LocalEngine(Engine):
     def check_room(cls, spec: SweepSpec, gpus: int) -> None:
         """See `Engine`."""
         place_slots(spec.workers, spec.slot, gpus, processes_of(spec))
-
-
-def _close(worker: subprocess.Popen[bytes]) -> None:
-    if worker.stdin is not None:
-        worker.stdin.close()
-
-
-def _kill_group(worker: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(worker.pid, signal.SIGKILL)

@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sweeps.processes.parent_watch import kill_own_group, wait_for_parent_exit
+
 ENVIRONMENT = {
     # What makes a cluster listen on loopback alone: an address that is asked for is replaced by the network's. Ray
     # reads it when it is imported; the launcher, too, finds the cluster at that address only with it.
@@ -94,11 +96,10 @@ def keep(folder: str, cores: int, gpus: int) -> None:
         **QUIET,
     )
     print(ray.get_runtime_context().gcs_address, flush=True)
-    while os.read(0, 1024):
-        pass
+    wait_for_parent_exit()
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)  # Ray's agents are in the group of the process that started it, and may linger
+    kill_own_group()  # Ray's agents are in the group of the process that started it, and may linger
 
 
 if __name__ == "__main__":

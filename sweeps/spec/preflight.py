@@ -5,14 +5,10 @@ The checks run in a child process. Torch, the user's modules, and all that these
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from contextlib import closing
 from dataclasses import dataclass, replace
-from time import sleep
 
 from lit_dl.config.keys import (
     OUR_MODELS,
@@ -24,7 +20,9 @@ from lit_dl.config.keys import (
     split_classes,
     unknown_key,
 )
-from lit_dl.errors import ConfigError, never_logged
+from lit_dl.errors import ConfigError, LitError, never_logged
+from sweeps.processes.fork_server import fork_server, parent_channel
+from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.spec.branches import check_branches
 from sweeps.spec.first_step import logged_in_first_step
 from sweeps.spec.range_types import typed_space
@@ -48,32 +46,38 @@ class Checked:
 
 
 def check_in_child(spec: SweepSpec) -> Checked:
-    """`check_spec` in a fresh process.
+    """Runs `check_spec` in a process of its own.
 
     Raises:
         ConfigError: As `check_spec`; or that process died.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+    process = fork_server().fork("sweeps.spec.preflight:run_check", spec, name="check")
+    with closing(process):
         try:
-            return pool.submit(check_spec, spec).result()
-        except BrokenProcessPool:
+            result = process.channel.recv()
+        except (EOFError, OSError):
             raise ConfigError("base", "the process that tried one step of it died; try lit-dl fit on it") from None
+    if isinstance(result, Exception):
+        raise result
+    assert isinstance(result, Checked)
+    return result
 
 
-def _begin(launcher: int) -> None:
+def run_check(spec: SweepSpec) -> None:
+    """Runs `check_spec` in this process, and sends the launcher its result or its exception."""
     from lit_dl.cli.command import ignore_slurm, silence_lightning
 
     silence_lightning()
     ignore_slurm()
-    threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when the launcher is killed."""
-    while os.getppid() == parent:
-        sleep(1.0)
-    os._exit(1)
+    on_parent_exit(kill_own_group)
+    try:
+        result: Checked | Exception = check_spec(spec)
+    except LitError as error:
+        result = error
+    except Exception as error:
+        traceback.print_exc()  # which does not cross to the launcher
+        result = error
+    parent_channel().send(result)
 
 
 def check_spec(spec: SweepSpec) -> Checked:

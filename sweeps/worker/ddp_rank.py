@@ -1,66 +1,33 @@
-"""One rank of a DDP trial: `python -m sweeps.worker.ddp_rank`, started by `ddp_group`.
-
-It reads its request as one line of JSON from standard input, ends when that closes, and talks to the worker on a
-socket.
-"""
+"""One rank of a DDP trial: a process that `ddp_group` starts from the fork server."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
-import sys
 import threading
-from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
 
 from lit_dl.cli.command import silence_lightning
+from sweeps.processes.fork_server import parent_channel
+from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.worker.attempt import TrialRequest, run_attempt
 from sweeps.worker.callbacks import TrialInterrupted
 
 
-def _end_with_worker() -> None:
-    """Kills the group when the worker is gone."""
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-class Channel:
-    """The line to the worker: messages as lines of JSON."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._file = socket.socket(fileno=descriptor).makefile("rw", encoding="utf-8", newline="\n")
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Sends a message."""
-        self._file.write(json.dumps(message) + "\n")
-        self._file.flush()
-
-    def report(self, epoch: int, value: float | None) -> str | None:
-        """Tells the study, by way of the worker, and gives its answer."""
-        self.send({"epoch": epoch, "value": value})
-        answer: str | None = json.loads(self._file.readline())["answer"]
-        return answer
-
-
-def main() -> None:
-    """Runs this process's part of the attempt, and tells how it ended."""
-    told = json.loads(sys.stdin.readline())
-    _end_with_worker()
+def main(request: TrialRequest) -> None:
+    """Runs this rank's part of the attempt, and sends the worker its result row."""
+    on_parent_exit(kill_own_group)
     silence_lightning()
-    sys.path.insert(0, os.getcwd())
-    channel = Channel(told["channel"])
+    rank_zero_only.rank = int(os.environ["RANK"])  # type: ignore[attr-defined]  # set at import, in the fork server
     try:
-        row = run_attempt(TrialRequest(**told["order"]), channel.report, threading.Event())
+        row = run_attempt(request, _report, threading.Event())
     except TrialInterrupted:
         row = {"outcome": "interrupted"}
-    channel.send({"row": row})
+    parent_channel().send({"row": row})
 
 
-if __name__ == "__main__":
-    main()
+def _report(epoch: int, value: float | None) -> str | None:
+    """Reports to the study through the worker, and returns the study's answer."""
+    parent_channel().send({"epoch": epoch, "value": value})
+    answer: str | None = parent_channel().recv()
+    return answer

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import torch
 
@@ -22,6 +22,7 @@ from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import retry_on_full_disk
 from lit_dl.tracking import Mode, resolve_wandb_mode
+from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.results.ranking import ranking
 from sweeps.results.trial_result import finished_results
 from sweeps.spec.parse_spec import load_spec
@@ -173,20 +174,14 @@ def _output_to(path: Path) -> Iterator[None]:
             os.close(copy)
 
 
-def _stop_with_launcher(stop: threading.Event) -> None:
-    """Stops when the launcher closes our standard input, by will or by its death; hard when that takes too long."""
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        stop.set()
-        threading.Event().wait(_STOP_WITHIN_S)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _stop_within(seconds: float, stop: threading.Event) -> None:
+    """Sets `stop`, and kills this process and its group if they still run after so many seconds."""
+    stop.set()
+    sleep(seconds)
+    kill_own_group()
 
 
-def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, with_launcher: bool) -> int:
+def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, stop_on_stdin_eof: bool) -> int:
     """Runs a worker in this process.
 
     Returns:
@@ -198,7 +193,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
         slot: Number of the worker.
         threads: CPU threads.
         wandb: online, offline or disabled; `None`: as the launcher said.
-        with_launcher: Whether standard input is a pipe from the launcher, whose end is ours.
+        stop_on_stdin_eof: Whether standard input is a pipe from the launcher; the worker stops when it ends.
     """
     silence_lightning()
     ignore_slurm()
@@ -213,10 +208,10 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    if with_launcher:
-        _stop_with_launcher(stop)
+    if stop_on_stdin_eof:
+        on_parent_exit(partial(_stop_within, _STOP_WITHIN_S, stop))
     try:
-        work(run_dir, url, WorkerContext(run_dir, slot, threads, wandb, stop), with_launcher)
+        work(run_dir, url, WorkerContext(run_dir, slot, threads, wandb, stop), stop_on_stdin_eof)
     except Exception as error:
         if not stop.is_set() or transient_reason(error) is None:  # told to stop while it waited for its storage
             raise

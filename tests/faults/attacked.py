@@ -178,7 +178,7 @@ class AttackedSweep:
         return found
 
     def victims(self, kind: str) -> list[psutil.Process]:
-        """Processes of a kind: launcher, worker, joined, rank, actor."""
+        """Processes of a kind: launcher, worker, joined, rank, actor, fork_server."""
         return [process for process in self.processes() if _kind_of(process) == kind]
 
     def kill(self, victim: psutil.Process) -> None:
@@ -224,8 +224,10 @@ class AttackedSweep:
 
 
 def slot_of(worker: psutil.Process) -> int | None:
-    """The slot of a worker, from its command line."""
+    """The slot of a worker: from its name where it was forked, otherwise from its command line."""
     try:
+        if worker.name().startswith("worker-"):
+            return int(worker.name().removeprefix("worker-"))
         words = worker.cmdline()
         return int(words[words.index("--slot") + 1])
     except (psutil.Error, ValueError, IndexError):
@@ -234,17 +236,17 @@ def slot_of(worker: psutil.Process) -> int | None:
 
 def _kind_of(process: psutil.Process) -> str | None:
     try:
-        words = process.cmdline()
+        words, name = process.cmdline(), process.name()
     except psutil.Error:
         return None
+    if words[1:3] == ["-m", "sweeps.processes.fork_server_main"]:  # the server, and what it forked
+        return "fork_server" if name == "fork-server" else name.partition("-")[0]
     if not words or Path(words[0]).name == "unshare":
         return None
     if words[0].startswith("ray::WorkerActor"):
         return "actor"
-    if words[1:3] == ["-m", "sweeps.worker.ddp_rank"]:
-        return "rank"
     if words[1:3] != ["-m", "sweeps"]:
         return None
     if words[3] == "worker":
-        return "worker" if "--with_launcher" in words else "joined"
+        return "worker" if "--stop_on_stdin_eof" in words else "joined"
     return "launcher" if words[3] == "launch" else None

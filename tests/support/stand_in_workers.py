@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,37 +20,52 @@ from sweeps.study import liveness as owners
 from sweeps.study.liveness import Owner
 
 PROGRAM = """
-import json, os, sys, threading, time
+import sys
 
-words = sys.argv[1:]
-folder = words[0]
-slot = words[words.index("--slot") + 1]
-told = {"pid": os.getpid(), "words": words, "environment": dict(os.environ), "cwd": os.getcwd()}
-path = os.path.join(folder, f"began-{slot}-{time.time_ns()}.json")
-with open(path + ".part", "w") as file:
-    json.dump(told, file)
-print("worker", os.getpid(), flush=True)
-os.rename(path + ".part", path)
+sys.path.append({support!r})
+from stand_in_workers import main
 
-
-def watch():
-    while os.read(0, 1024):
-        pass
-    os._exit(0)
-
-
-threading.Thread(target=watch, daemon=True).start()
-end = os.path.join(folder, f"end-{slot}")
-while not os.path.exists(end):
-    time.sleep(0.02)
-sys.exit(int(open(end).read()))
+main(["worker", *sys.argv[1:]])
 """
 
 
+def main(words: list[str]) -> None:
+    """Writes what this process was given to a file, runs until `end-SLOT` says with which status, or stdin ends."""
+    folder, slot = words[1], words[words.index("--slot") + 1]
+    told = {"pid": os.getpid(), "words": words[1:], "environment": dict(os.environ), "cwd": os.getcwd()}
+    path = os.path.join(folder, f"began-{slot}-{time.time_ns()}.json")
+    with open(path + ".part", "w") as file:
+        json.dump(told, file)
+    print("worker", os.getpid(), flush=True)
+    os.rename(path + ".part", path)
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    end = Path(folder) / f"end-{slot}"
+    while not end.exists():
+        time.sleep(0.02)
+    sys.exit(int(end.read_text()))
+
+
+def leave_a_child(words: list[str]) -> None:
+    """Dies, and leaves a process that it started."""
+    print(subprocess.Popen(["sleep", "1000"]).pid, flush=True)
+    os._exit(1)
+
+
+def hang(words: list[str]) -> None:
+    """Runs on when standard input ends."""
+    time.sleep(1000)
+
+
 def write_program(folder: Path) -> tuple[str, ...]:
-    """The program, as `WorkerStart.program` takes it."""
+    """The program, as `WorkerCommand.program` takes it."""
     path = folder / "stand_in.py"
-    path.write_text(PROGRAM)
+    path.write_text(PROGRAM.format(support=str(Path(__file__).parent)))
     return (str(path),)
 
 

@@ -60,13 +60,9 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], tim
     return found
 
 
-def workers_of(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "worker" in words and str(folder / "run") in words:
-            found.append(process)
-    return found
+def workers_of(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    return [process for process in children if process.name().startswith("worker-")]
 
 
 def trials(folder: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
@@ -128,7 +124,7 @@ def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same
 def test_a_killed_worker_is_replaced_and_its_trial_runs_again_under_its_number(tmp_path: Path) -> None:
     process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
-    victim = workers_of(tmp_path)[0]
+    victim = workers_of(process)[0]
     running = {
         trial.user_attrs["owner"]["pid"]: trial.number for trial in trials(tmp_path) if trial.state.name == "RUNNING"
     }
@@ -146,7 +142,7 @@ def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
     spec = write_spec(tmp_path)
     process = launch(tmp_path, spec, *settings({**LONG, "trainer.max_epochs": 2000}))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
-    children = workers_of(tmp_path)
+    children = workers_of(process)
     assert len(children) == 2
     process.kill()
     finish(process)
@@ -210,7 +206,7 @@ def test_the_study_may_live_in_a_database(tmp_path: Path) -> None:
 def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) -> None:
     process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
-    workers_of(tmp_path)[0].terminate()
+    workers_of(process)[0].terminate()
     output = finish(process)
     assert process.returncode == 0, output
     assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [

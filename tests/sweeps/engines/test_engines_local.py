@@ -7,33 +7,40 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from paths import REPOSITORY
-from stand_in_workers import begun, is_running, kill, wait_for, write_program
+from stand_in_workers import begun, is_running, kill, wait_for
 
 from sweeps.engines.engine import Crash, WorkerCommand, how_ended, last_line
 from sweeps.engines.local import LocalEngine
 from sweeps.engines.slots import Slot
+from sweeps.processes.fork_server import ForkedProcess
 
 URL = "postgresql://me:planted-7781@nowhere/db"
 
 
 @pytest.fixture
 def command(tmp_path: Path) -> WorkerCommand:
-    return WorkerCommand(tmp_path, "study", URL, "disabled", write_program(tmp_path))
+    return WorkerCommand(tmp_path, "study", URL, "disabled")
+
+
+def local_engine(command: WorkerCommand, *slots: Slot, target: str = "main") -> LocalEngine:
+    """An engine with a stand-in for the worker."""
+    return LocalEngine(command, list(slots), f"stand_in_workers:{target}")
 
 
 def test_a_worker_gets_its_devices_and_the_url_where_nobody_else_reads_it(
     command: WorkerCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
-    with LocalEngine(command, [Slot(0, (2, 3), 4), Slot(1, (), 1)]) as engine:
+    with local_engine(command, Slot(0, (2, 3), 4), Slot(1, (), 1)) as engine:
         engine.start()
         first, second = sorted(
             wait_for(lambda: len(found := begun(command.run_dir)) == 2 and found), key=lambda w: w["slot"]
         )
         assert (set(engine.workers), engine.pending) == ({0, 1}, set())
-    words = [str(command.run_dir), "--slot", "0", "--threads", "4", "--wandb", "disabled", "--with_launcher"]
+    words = [str(command.run_dir), "--slot", "0", "--threads", "4", "--wandb", "disabled", "--stop_on_stdin_eof"]
     assert first["words"] == words
     assert [w["environment"]["CUDA_VISIBLE_DEVICES"] for w in (first, second)] == ["GPU-c,GPU-d", ""]
     assert [w["environment"]["OMP_NUM_THREADS"] for w in (first, second)] == ["4", "1"]
@@ -44,7 +51,7 @@ def test_a_worker_gets_its_devices_and_the_url_where_nobody_else_reads_it(
 
 
 def test_how_a_worker_died_is_told_and_another_takes_its_place(command: WorkerCommand) -> None:
-    with LocalEngine(command, [Slot(0, (), 1)]) as engine:
+    with local_engine(command, Slot(0, (), 1)) as engine:
         engine.start()
         (worker,) = wait_for(lambda: begun(command.run_dir))
         assert engine.collect() == []
@@ -62,45 +69,56 @@ def test_how_a_worker_died_is_told_and_another_takes_its_place(command: WorkerCo
 
 def test_a_worker_with_nothing_left_to_do_is_no_death(command: WorkerCommand) -> None:
     (command.run_dir / "end-0").write_text("0")
-    with LocalEngine(command, [Slot(0, (), 1)]) as engine:
+    with local_engine(command, Slot(0, (), 1)) as engine:
         engine.start()
         wait_for(lambda: engine.collect() or not engine.workers)
         assert not engine.workers
         assert engine.collect() == []
 
 
-def test_nothing_of_a_dead_worker_stays_behind(tmp_path: Path) -> None:
+def test_nothing_of_a_dead_worker_stays_behind(command: WorkerCommand) -> None:
     """Such as the processes of its data loaders, which are in its group."""
-    program = (
-        "import os, subprocess, sys; p = subprocess.Popen(['sleep', '1000']); print(p.pid, flush=True); os._exit(1)"
-    )
-    command = WorkerCommand(tmp_path, "study", None, "disabled", ("-c", program))
-    with LocalEngine(command, [Slot(0, (), 1)]) as engine:
+    with local_engine(command, Slot(0, (), 1), target="leave_a_child") as engine:
         engine.start()
-        (death,) = wait_for(engine.collect)
-        wait_for(lambda: not is_running(int(death.last_line)), within_s=5)
+        (crash,) = wait_for(engine.collect)
+        wait_for(lambda: not is_running(int(crash.last_line)), within_s=5)
 
 
-def test_what_cuts_the_waiting_for_workers_short_kills_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cuts_the_waiting_for_workers_short_kills_them(
+    command: WorkerCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second Ctrl-C, while one hangs."""
-    command = WorkerCommand(tmp_path, "study", None, "disabled", ("-c", "import time; time.sleep(1000)"))
-    engine = LocalEngine(command, [Slot(0, (), 1), Slot(1, (), 1)])
+    engine = local_engine(command, Slot(0, (), 1), Slot(1, (), 1), target="hang")
     engine.start()
-    workers, wait, waited = list(engine.workers.values()), subprocess.Popen.wait, []
+    workers, wait, waited = list(engine.workers.values()), ForkedProcess.wait, []
 
-    def cut_short(worker: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+    def cut_short(worker: ForkedProcess, timeout: float | None = None) -> int | None:
         waited.append(timeout)
         if len(waited) == 1:
             raise KeyboardInterrupt
         return wait(worker, timeout)
 
-    monkeypatch.setattr(subprocess.Popen, "wait", cut_short)
+    monkeypatch.setattr(ForkedProcess, "wait", cut_short)
     with pytest.raises(KeyboardInterrupt):
         engine.stop()
     engine.close()
     assert waited[0] > 5
     assert set(waited[1:]) == {0.0, None}  # a look, and until the kernel has ended what was killed
     assert not any(is_running(worker.pid) for worker in workers)
+
+
+def test_workers_whose_fork_server_is_killed_are_killed_and_replaced(command: WorkerCommand) -> None:
+    with local_engine(command, Slot(0, (), 1), Slot(1, (), 1)) as engine:
+        engine.start()
+        workers = wait_for(lambda: len(found := begun(command.run_dir)) == 2 and found)
+        kill(psutil.Process(workers[0]["pid"]).ppid())
+        crashes = wait_for(engine.collect)
+        wait_for(lambda: crashes.extend(engine.collect()) or len(crashes) == 2)
+        assert {crash.how for crash in crashes} == {"lost its fork server and was killed"}
+        assert not any(is_running(worker["pid"]) for worker in workers)
+        engine.restart(0)
+        (again,) = wait_for(lambda: begun(command.run_dir)[2:])
+        assert psutil.Process(again["pid"]).name() == "worker-0"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_workers_are_placed_on_every_node_and_none_is_left(start: Start, command
     engine = start()
     workers = begun(command.run_dir)
     assert sorted(worker["slot"] for worker in workers) == [0, 1]
-    words = [str(command.run_dir), "--slot", "0", "--threads", "1", "--wandb", "disabled", "--with_launcher"]
+    words = [str(command.run_dir), "--slot", "0", "--threads", "1", "--wandb", "disabled", "--stop_on_stdin_eof"]
     (first,) = (worker for worker in workers if worker["slot"] == 0)
     assert (first["words"], first["cwd"]) == (words, os.getcwd())
     assert {worker["environment"]["SWEEPS_STORAGE"] for worker in workers} == {URL}

@@ -78,8 +78,14 @@ def never() -> threading.Event:
 
 def ranks(parent: int | None = None) -> dict[int, psutil.Process]:
     """The processes of the group, by rank."""
-    children = psutil.Process(parent).children()
-    return {int(child.environ()["RANK"]): child for child in children if "sweeps.worker.ddp_rank" in child.cmdline()}
+    named = {process.name(): process for process in server_of(parent).children()}
+    return {int(name.removeprefix("rank-")): process for name, process in named.items() if name.startswith("rank-")}
+
+
+def server_of(parent: int | None = None) -> psutil.Process:
+    """The fork server that a process started."""
+    (server,) = (child for child in psutil.Process(parent).children() if child.name() == "fork-server")
+    return server
 
 
 def with_all_below(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -208,7 +214,8 @@ def test_no_rank_outlives_its_worker(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "sweeps", "worker", str(run_dir), "--wandb", "disabled"]
     worker = subprocess.Popen(words, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
-        wait_for(lambda: (run_dir / "trials" / "00000" / "metrics.csv").exists() or worker.poll() is not None)
+        started = run_dir / "trials" / "00000" / "metrics.csv"
+        wait_for(lambda: started.exists() or worker.poll() is not None, within_s=120)
         family = psutil.Process(worker.pid).children(recursive=True)
         assert len(ranks(worker.pid)) == 2
     finally:

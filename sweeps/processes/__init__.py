@@ -1,0 +1,1 @@
+"""How processes are started, and how they notice that their parent is gone."""
