@@ -28,7 +28,7 @@ ROOMS = {
         ["__main__"],
     ],
     "sweeps": [
-        ["processes", "trial_folder"],
+        ["processes"],
         ["spec"],
         ["study"],
         ["engines", "results", "run_folder"],

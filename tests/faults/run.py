@@ -34,7 +34,8 @@ from sweeps.study.crashes import MAX_CRASHES
 from sweeps.study.records import now
 from sweeps.trial_folder import TrialFolder
 
-_WEIGHTS = {"launcher": 2, "worker": 5, "joined": 5, "rank": 5, "actor": 3, "fork_server": 2, "server": 2, "suspend": 2}
+_WEIGHTS = {"launcher": 2, "worker": 5, "joined": 5, "rank": 5, "actor": 3}
+_WEIGHTS |= {"fork_server": 2, "server": 2, "suspend": 2}
 _STUCK_AFTER_S = 180.0
 
 
@@ -274,12 +275,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reference", type=Path, help="folder of a sweep without a fault, to be used again")
     parser.add_argument("--dry_run", action="store_true", help="check the options, start nothing")
     args = parser.parse_args(argv)
-    kinds = [
-        "launcher",
-        "suspend",
-        *(["worker", "fork_server"] if args.workers else []),
-        *(["joined"] if args.joined else []),
-    ]
+    kinds = ["launcher", "suspend", *(["joined"] if args.joined else [])]
+    kinds += ["worker"] if args.workers else []
+    kinds += ["fork_server"] if args.workers and args.engine == "local" else []
     kinds += ["rank"] if args.devices > 1 else []
     kinds += ["actor"] if args.engine == "ray" else []
     kinds += ["server"] if args.storage == "postgresql" else []
