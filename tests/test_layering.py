@@ -28,7 +28,7 @@ ROOMS = {
         ["__main__"],
     ],
     "sweeps": [
-        ["processes"],
+        ["processes", "trial_folder"],
         ["spec"],
         ["study"],
         ["engines", "results", "run_folder"],
