@@ -58,6 +58,8 @@ def shortened(command: str) -> str:
     """The command with an option that leaves out what only takes time: trials of long sweeps, all but one epoch."""
     if command.startswith("python tests/faults") or "published" in command or "vanishing" in command:
         return f"{command} --dry_run"  # tests/faults/test_faults.py runs a short attack
+    if "two_processes" in command:
+        return f"{command} --n_trials 2 --set trainer.max_epochs=1"
     if command.startswith("lit-dl fit") and ("mnist_mlp" in command or "quickstart" in command):
         return command if "--help" in command else f"{command} --trainer.max_epochs 1"
     return command

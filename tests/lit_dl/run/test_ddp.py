@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from ddp_runs import Result, result
+from forked import Forked
 from paths import SUPPORT
 from torch.distributed.utils import _recursive_to
 
@@ -85,15 +86,15 @@ def start(ranks: int, program: list[str], cwd: Path) -> None:
     processes = []
     for rank in map(str, range(ranks)):
         places = {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, *(word.replace("RANK", rank) for word in program)]
-        with (cwd / f"out{rank}").open("w") as out, (cwd / f"errors{rank}").open("w") as errors:
-            environment = {**os.environ, **sizes, **group, **places}
-            processes.append(subprocess.Popen(words, cwd=cwd, env=environment, stdout=out, stderr=errors))
+        words = [word.replace("RANK", rank) for word in program]
+        processes.append(Forked(words, cwd, {**os.environ, **sizes, **group, **places}))
     try:
         codes = [process.wait(120) for process in processes]
     finally:
-        for process in processes:
+        for rank, process in enumerate(processes):
             process.kill()
+            (cwd / f"out{rank}").write_text(process.stdout)
+            (cwd / f"errors{rank}").write_text(process.stderr)
     assert codes == [0] * ranks, "\n".join((cwd / f"errors{rank}").read_text()[-2000:] for rank in range(ranks))
 
 
