@@ -26,7 +26,6 @@ from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
-from lit_dl.run.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
 from lit_dl.run.run_result import RunLocation
 
 _TRAINER_DEFAULTS = {
@@ -81,11 +80,7 @@ class LitCLI(LightningCLI):
             self._keep_only_subcommand(args)
         module = import_class("model.class_path", paths[0], LightningModule)
         data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
-        options: dict[str, Any] = {
-            "exit_on_error": False,
-            "allow_abbrev": False,
-            "formatter_class": TechniqueHelp,
-        }
+        options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "formatter_class": TechniqueHelp}
         super().__init__(
             module,
             data,
@@ -124,15 +119,8 @@ class LitCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the keys of a run to those of Trainer, module and data."""
-        parser.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
-        layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
-        parser.add_argument("--diagnostics", type=bool | None, help=layers)
-        parser.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
-        parser.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)
-        parser.add_class_arguments(TrackingConfig, "tracking", instantiate=False)
-        parser.add_argument(
-            "--run_dir", type=str | None, help="Folder for config, metrics, checkpoints. null: runs/fit/DATE-TIME."
-        )
+        assert isinstance(parser, RunParser)
+        parser.add_run_arguments()
 
     def _parse_ckpt_path(self) -> None:
         """Takes the arguments of the model from a checkpoint, as LightningCLI does, after it has been checked."""
@@ -213,13 +201,7 @@ class LitCLI(LightningCLI):
         config = self.complete()
         with trainer_errors():
             self.run = Run(
-                self.model,
-                self.datamodule,
-                arguments,
-                config,
-                self.location,
-                callbacks=callbacks,
-                on_row=self.on_row,
+                self.model, self.datamodule, arguments, config, self.location, callbacks=callbacks, on_row=self.on_row
             )
         return self.run.trainer
 

@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_dl.config.keys import Config
+from lit_dl.run.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
 
 # Arguments of a command that are no keys of a run config: `config.yaml` does not hold them.
 _COMMAND_ARGUMENTS = ("config", "run_dir", "ckpt_path", "weights_only", "return_predictions", "verbose")
@@ -25,6 +26,18 @@ class RunParser(LightningArgumentParser):
     """
 
     _cached_defaults: Namespace | None = None
+
+    def add_run_arguments(self) -> None:
+        """Adds the keys of a run config that belong neither to the Trainer, nor to the module or the data module."""
+        self.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
+        layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
+        self.add_argument("--diagnostics", type=bool | None, help=layers)
+        self.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
+        self.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)
+        self.add_class_arguments(TrackingConfig, "tracking", instantiate=False)
+        self.add_argument(
+            "--run_dir", type=str | None, help="Folder for config, metrics, checkpoints. null: runs/fit/DATE-TIME."
+        )
 
     def cache_defaults(self) -> None:
         """Computes the defaults for all later parses. Arguments must not be added after this call."""
