@@ -83,7 +83,7 @@ def sync(folder: Path, server: WandbServer) -> str:
         env={**os.environ, **server.environment(), "HOME": str(folder)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return done.stderr
@@ -218,7 +218,7 @@ def test_offline_asks_for_nothing(tmp_path: Path, server: WandbServer) -> None:
     code += "tracker = Tracker('offline', Path(sys.argv[1]), project='p', name='n', run_id='abc');"
     code += "tracker.resume([{'epoch': 1, 'x': 0.5}]); tracker.finish({})"
     environment = {**os.environ, **server.environment(), "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, timeout=300, check=True)
     assert segments(tmp_path) == ["offline-run"]
     assert server.requests == []
 

@@ -119,7 +119,7 @@ class Forked:
 
 
 def run_python(
-    words: list[str], cwd: Path, env: Mapping[str, str] | None = None, timeout: float | None = 300
+    words: list[str], cwd: Path, env: Mapping[str, str] | None = None, timeout: float | None = 1200
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run([sys.executable, *words], capture_output=True, text=True)`, without the imports' time."""
     process = Forked(words, cwd, env)

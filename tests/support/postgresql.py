@@ -64,7 +64,7 @@ class Server:
         words = [str(self._binaries / "postgres"), *options, "-F"]
         self._process = subprocess.Popen(words, stdout=log, stderr=log, user=self._user, start_new_session=True)
         log.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 self.connect("postgres").close()

@@ -75,7 +75,7 @@ def begun(folder: Path) -> list[dict[str, Any]]:
     return [{**json.loads(path.read_text()), "slot": int(path.stem.split("-")[1])} for path in paths]
 
 
-def wait_for(condition: Callable[[], Any], within_s: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], within_s: float = 240) -> Any:
     """What the condition gives, once it is something."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):

@@ -118,7 +118,7 @@ def test_a_command_refuses(command: Command, sweep: ValidSweep, capsys: pytest.C
 
 def run_process(sweep: ValidSweep, *argv: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(data_folder())}
-    return run_python(["-m", "sweeps", *argv], sweep.folder, environment, timeout=100)
+    return run_python(["-m", "sweeps", *argv], sweep.folder, environment, timeout=400)
 
 
 def test_a_process_refuses_a_typo(sweep: ValidSweep) -> None:

@@ -46,12 +46,12 @@ def settings(values: dict[str, Any]) -> list[str]:
     return ["--set", *(f"{key}={'null' if value is None else value}" for key, value in values.items())]
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> str:
+def finish(process: subprocess.Popen[str], timeout: float = 400) -> str:
     output, _ = process.communicate(timeout=timeout)
     return output
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], timeout: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], timeout: float = 300) -> Any:
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         assert process.poll() is None, finish(process)

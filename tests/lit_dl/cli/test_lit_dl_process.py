@@ -42,7 +42,7 @@ def test_an_interrupted_fit_exits_with_130(config: MakeConfig, tmp_path: Path) -
             assert process.poll() is None
             sleep(0.05)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(300) == 130
     finally:
         process.kill()
     assert "Traceback" not in process.stderr

@@ -89,7 +89,7 @@ def start(ranks: int, program: list[str], cwd: Path) -> None:
         words = [word.replace("RANK", rank) for word in program]
         processes.append(Forked(words, cwd, {**os.environ, **sizes, **group, **places}))
     try:
-        codes = [process.wait(120) for process in processes]
+        codes = [process.wait(600) for process in processes]
     finally:
         for rank, process in enumerate(processes):
             process.kill()
@@ -251,7 +251,7 @@ def looked_after(folder: Path, printed: str) -> None:
 def test_the_command_starts_the_other_process_itself(config_file: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "lit_dl", "fit", "--config", str(config_file)]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     looked_after(tmp_path / "runs", done.stdout)
     assert len(list((tmp_path / "runs" / "fit").iterdir())) == 1  # though a folder is named after the time

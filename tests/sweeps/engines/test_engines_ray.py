@@ -165,7 +165,7 @@ def test_a_lost_node_is_told_and_its_worker_waits_for_room(cluster: Any, start: 
     head = cluster.head_node.node_id
     lost = next(node for node in cluster.list_all_nodes() if node.node_id != head)
     cluster.remove_node(lost, allow_graceful=False)
-    (death,) = wait_for(engine.collect, within_s=30)
+    (death,) = wait_for(engine.collect, within_s=120)
     assert death.how == "is gone with its node"
     (worker,) = (worker for worker in begun(command.run_dir) if worker["slot"] == death.slot)
     wait_for(lambda: not is_running(worker["pid"]), within_s=7)
@@ -287,7 +287,7 @@ def test_a_cluster_of_ours_is_private_and_leaves_nothing(
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
     assert [worker["environment"]["CUDA_VISIBLE_DEVICES"] for worker in begun(command.run_dir)] == ["0", "0"]
     assert {worker["environment"]["WANDB_API_KEY"] for worker in begun(command.run_dir)} == {SECRET}
-    output, _ = launcher.communicate(timeout=30)
+    output, _ = launcher.communicate(timeout=120)
     assert (launcher.returncode, output) == (0, "")
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
@@ -302,7 +302,7 @@ def test_no_process_outlives_its_launcher(
     family = _family(launcher)
     assert {worker["pid"] for worker in begun(command.run_dir)} <= {process.pid for process in family}
     launcher.send_signal(number)
-    launcher.communicate(timeout=30)
+    launcher.communicate(timeout=120)
     _, alive = psutil.wait_procs(family, timeout=15)
     assert alive == []
     assert not Path((command.run_dir / "cluster").read_text()).exists()
@@ -323,7 +323,7 @@ def test_a_sweep_on_ray_survives_its_actors(tmp_path: Path) -> None:
     )
     try:
         tables = tmp_path / "run" / "trials"
-        wait_for(lambda: process.poll() is not None or len(list(tables.glob("*/metrics.csv"))) >= 2, within_s=120)
+        wait_for(lambda: process.poll() is not None or len(list(tables.glob("*/metrics.csv"))) >= 2, within_s=400)
         assert process.poll() is None, process.communicate()[0]
         family = _family(process)
         actor = next(p for p in family if p.name().startswith("ray::WorkerAct") and p.children())

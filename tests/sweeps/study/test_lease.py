@@ -162,7 +162,7 @@ def test_a_process_that_was_suspended_asks_before_it_goes_on(tmp_path: Path, eve
         (tmp_path / "another has it").touch()
         time.sleep(1.2)
         process.send_signal(signal.SIGCONT)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     finally:
         process.kill()
         process.wait()

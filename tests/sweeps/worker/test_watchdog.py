@@ -67,7 +67,7 @@ def test_a_trial_that_hangs_is_ended_and_the_next_attempt_tells_why(
     study = SharedStudy(run_dir, spec, create=True)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{SUPPORT}"}
     words = [sys.executable, "-c", WORKER, str(run_dir)]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, check=False, timeout=60)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, check=False, timeout=300)
     assert done.returncode == 1
     folder = TrialFolder(run_dir, 0).path
     assert "begun" in (folder / "log.txt").read_text()
