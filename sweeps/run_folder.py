@@ -1,4 +1,4 @@
-"""The run folder of a sweep: may it be used, is it the same sweep's, who has it."""
+"""The run folder of a sweep: checks that it can be used, finds it for workers that join, makes and locks it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from sweeps.study.storage import JOURNAL, spec_text
 
 
 def check_folder(run_dir: Path) -> None:
+    """Checks, without writing, that a launch can use a run folder.
+
+    Raises:
+        StorageError: It cannot be written, holds something else, or another launcher uses it.
+    """
     try:
-        place = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
-        if not place.is_dir():
-            raise NotADirectoryError(0, f"{place} is no folder")
-        if not os.access(place, os.W_OK | os.X_OK) or str(place.absolute()).startswith(("/proc", "/sys")):
-            raise PermissionError(0, f"{place} cannot be written")
+        existing = next(path for path in (run_dir, *run_dir.absolute().parents) if path.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(0, f"{existing} is no folder")
+        if not os.access(existing, os.W_OK | os.X_OK) or str(existing.absolute()).startswith(("/proc", "/sys")):
+            raise PermissionError(0, f"{existing} cannot be written")
         names = {path.name for path in run_dir.iterdir()} if run_dir.exists() else set()
-        holds = {name for name in names if not name.startswith(".")}  # such as another worker's, half written
+        holds = {name for name in names if not name.startswith(".")}  # a hidden file is one that a worker is writing
     except OSError as error:
         raise _unwritable(run_dir, error) from None
     if holds and "spec.yaml" not in holds:
@@ -39,21 +44,26 @@ def _unwritable(run_dir: Path, error: OSError) -> StorageError:
 
 
 def check_same(run_dir: Path, spec: SweepSpec) -> None:
+    """Checks that a spec continues the sweep in a run folder, where there is one.
+
+    Raises:
+        ConfigError: It changes what must stay the same.
+    """
     path = run_dir / "spec.yaml"
     if path.exists():
         check_continues(load_spec(path), spec)
 
 
 def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Path:
-    """The run folder for a worker that joins a sweep: the launcher's, or one of its own on another machine.
+    """Returns the run folder for a worker that joins a sweep; on another machine, makes one from the study.
 
     Args:
-        run_dir: The folder; `None`: runs/NAME.
-        study: Name of a study in the storage; `None`: the folder says.
-        url: The storage; `None`: the journal in the folder.
+        run_dir: The run folder; `None`: runs/NAME.
+        study: Name of a study in the storage; `None`: that of the run folder.
+        url: URL of the storage; `None`: the journal in the run folder.
 
     Raises:
-        StorageError: There is no such folder or study, or it belongs to another storage.
+        StorageError: There is no such folder or study, or the folder belongs to another study or storage.
     """
     if study is None:
         if run_dir is None:
@@ -79,7 +89,7 @@ def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Pat
 
 @contextmanager
 def open_folder(run_dir: Path) -> Iterator[None]:
-    """Makes and locks the run folder; takes it away again when what follows refuses to start."""
+    """Makes and locks the run folder; removes it again when a `LitError` in the block prevents the first trial."""
     made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -92,7 +102,7 @@ def open_folder(run_dir: Path) -> Iterator[None]:
         if run_dir in made and not (run_dir / "trials").exists():
             for path in run_dir.iterdir():
                 path.unlink()
-            with suppress(OSError):  # a folder above may hold another sweep by now
+            with suppress(OSError):  # another launch may have put its folder beside this one
                 for path in made:
                     path.rmdir()
         raise

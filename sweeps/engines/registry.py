@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sweeps.engines.engine import Engine
 
-# By import path: an engine imports packages that only its users have.
+# By import path, because an engine may need packages that are not installed everywhere.
 ENGINES = {
     "local": "sweeps.engines.local.LocalEngine",
     "ray": "sweeps.engines.ray.RayEngine",

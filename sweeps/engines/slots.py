@@ -1,4 +1,4 @@
-"""Places for trials on a machine: which devices each has, and how many there are."""
+"""Slots: how many trials run at the same time on a machine, and which devices each of them has."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sweeps.spec.spec import processes_of as of_config
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one trial.
+    """The devices of one worker, and so of one trial at a time.
 
     Args:
         number: From 0.
-        gpus: Its GPUs, as indices into those that the launcher sees; several: a trial trains on all of them together.
-        threads: CPU threads, for all processes of a trial.
+        gpus: Its GPUs, as indices into those that the launcher sees; with several, a trial trains on all of them.
+        threads: CPU threads, for all processes of a trial together.
     """
 
     number: int
@@ -26,24 +26,25 @@ class Slot:
 
 
 def cpu_cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processes_of(spec: SweepSpec) -> int:
-    """How many processes a trial is: one for each device it trains on."""
+    """Returns the number of processes of a trial: one for each device it trains on."""
     return spec.slot.devices or of_config(spec.base)
 
 
 def fitting(size: SlotSize, gpus: int, cores: int, processes: int = 1) -> int:
-    """Slots that a machine has room for: by its GPUs, by its cores where the size names them or there is no GPU, or by
-    what there is less of.
+    """Returns the number of slots that a machine has room for.
+
+    The GPUs limit it where there are any; the cores do where the size names them or there is no GPU.
 
     Args:
-        size: Of a slot.
+        size: Devices of a slot.
         gpus: GPUs of the machine that may be used.
-        cores: Its CPU cores.
-        processes: Of a trial that trains on several devices; without GPUs and `size.cpus`, each wants a core.
+        cores: CPU cores of the machine.
+        processes: Processes of a trial; without GPUs and `size.cpus`, each needs a core.
     """
     counts = []
     if size.gpus is not None or gpus:
@@ -58,24 +59,24 @@ def _by_gpus(each: float, gpus: int) -> int:
 
 
 def _sharers(share: float) -> int:
-    return int(1 / share + 1e-9)  # 1 / 0.05 is a little less than 20 in some roundings
+    """Returns how many slots share a GPU."""
+    return int(1 / share + 1e-9)  # rounding can make 1 / share a little less than a whole number
 
 
 def place_slots(
     workers: int | None, size: SlotSize, gpus: int, processes: int = 1, cores: int | None = None
 ) -> list[Slot]:
-    """Slots on this machine.
+    """Returns the slots on this machine.
 
     Args:
-        workers: How many; `None`: as many as fit. Without a size, and where only `size.cpus` is said as to GPUs, more
-            than fit share what there is.
-        size: Of a slot; says nothing: a GPU each, or a CPU core where there is none.
+        workers: Number of slots; `None`: as many as fit. More than fit share the devices that the size does not name.
+        size: Devices of a slot; when it names none, a slot has a GPU, or a CPU core where there is no GPU.
         gpus: GPUs that may be used.
-        processes: Of a trial, when it trains on several devices.
+        processes: Processes of a trial.
         cores: CPU cores that may be used; `None`: those of this process.
 
     Raises:
-        ConfigError: A slot larger than the machine, or more slots of a size than it holds.
+        ConfigError: A slot is larger than the machine, or the machine does not hold as many slots of this size.
     """
     if workers == 0:
         return []
@@ -88,10 +89,10 @@ def place_slots(
 
 
 def check_devices(size: SlotSize, gpus: int, processes: int) -> None:
-    """Refuses trials of several processes on GPUs of which the slots would have too few.
+    """Refuses trials of several processes whose slots have fewer GPUs than processes.
 
     Raises:
-        ConfigError: `trainer.devices` asks for GPUs, and `slot.gpus` does not say so.
+        ConfigError: `trainer.devices` asks for GPUs, and `slot.gpus` is not the same number.
     """
     if gpus and processes > 1 and size.devices != processes:
         raise ConfigError(
@@ -100,7 +101,7 @@ def check_devices(size: SlotSize, gpus: int, processes: int) -> None:
 
 
 def _check_room(workers: int | None, size: SlotSize, gpus: int, cores: int) -> None:
-    """What is said of the size is kept; what is not is shared."""
+    """Refuses slots that this machine cannot hold. Devices that the size does not name are shared and not checked."""
     for key, asked, there, what in (("gpus", size.gpus, gpus, "GPU"), ("cpus", size.cpus, cores, "CPU core")):
         if asked is None:
             continue
@@ -115,7 +116,7 @@ def _check_room(workers: int | None, size: SlotSize, gpus: int, cores: int) -> N
 
 
 def _gpus_of(number: int, each: float, gpus: int) -> tuple[int, ...]:
-    """GPUs of a slot: neighbours, each of which is filled before the next; in turn when there are more slots."""
+    """Returns the GPUs of a slot: neighbours, each filled before the next; surplus slots start again at GPU 0."""
     if not gpus:
         return ()
     if each < 1:
@@ -124,7 +125,7 @@ def _gpus_of(number: int, each: float, gpus: int) -> tuple[int, ...]:
 
 
 def visible(gpus: tuple[int, ...]) -> str:
-    """`CUDA_VISIBLE_DEVICES` for a worker that has these GPUs, when the launcher itself may see only some."""
+    """Returns `CUDA_VISIBLE_DEVICES` for a worker with these GPUs; the launcher itself may see only some of all."""
     mine = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [name.strip() for name in mine.split(",")] if mine else []
     return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)

@@ -1,4 +1,4 @@
-"""An end for trials that do not end at their timeout, as they hang in a call that nothing interrupts."""
+"""Watchdog for trials that do not end at their timeout, because they hang in a call that cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _GRACE_S = 60.0
 def watchdog(
     limit_s: float | None, folder: Path, study_uid: str, claim: TrialClaim, slot: int, stop: Any
 ) -> Iterator[None]:
-    """Ends this process a minute after the limit; the trial's next attempt finds the verdict on disk and tells it.
+    """Kills this process a minute after the limit. The next attempt finds the outcome on disk and tells the study.
 
     Args:
-        limit_s: Seconds that the trial may take; `None`: no limit, and no watch is kept.
+        limit_s: Seconds that the trial may take; `None`: no limit, and no watchdog.
         folder: The trial's folder.
-        study_uid: Of the study.
+        study_uid: Unique ID of the study.
         claim: The trial.
         slot: Number of the worker.
-        stop: Set when the trial must stop: then it has no verdict, as it may be another's.
+        stop: Set when the trial must stop. Then no outcome is written, because another worker may have the trial.
     """
     if limit_s is None:
         yield
