@@ -1,4 +1,4 @@
-"""From a spec to a finished sweep: check, open or continue the folder, watch the workers, keep status and results."""
+"""Launches a sweep: checks the spec, opens or continues the run folder, and supervises the workers until the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WAIT_FOR_EVALUATION_S = 60.0  # for a worker on another machine that evaluates 
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """What was asked for on the command line beside the spec.
+    """The options of a launch that are not part of the spec.
 
     Args:
         run_dir: The run folder.
@@ -118,7 +118,7 @@ class SweepSupervisor:
         self._is_full = False
 
     def run(self) -> int:
-        """Starts the workers and stays until they are done, or told to stop."""
+        """Starts the workers and returns when they have ended, or when the sweep must stop."""
         with LiveView(self.spec) as view, self._signals():
             self.study.retry = OutageRetry(self.stop, view.say)
             for number in self.study.reclaim(elsewhere=True):
@@ -140,7 +140,7 @@ class SweepSupervisor:
         return self._exit_status(state)
 
     def _goes_on(self) -> bool:
-        """Whether there are workers, here or elsewhere, that have something to do."""
+        """Returns whether any worker, here or on another machine, still has something to do."""
         if self.stopping is not None or set(self.engine.workers) - self.engine.pending:
             return self.stopping is None
         if not self.study.is_over():  # without workers of its own, a launcher waits for those of others
@@ -149,7 +149,7 @@ class SweepSupervisor:
         return not self._is_evaluated() and monotonic() - self._over_since < _WAIT_FOR_EVALUATION_S
 
     def _is_evaluated(self) -> bool:
-        """Whether no worker elsewhere is at the test set, or will be."""
+        """Returns whether no worker on another machine evaluates the test set, or is going to."""
         if self.spec.evaluate_test != "best" or not self.study.is_finished():
             return True
         is_here = bool(self.engine.slots)  # and has ended, evaluation and all
@@ -229,7 +229,7 @@ class SweepSupervisor:
 
 
 def check_workers(value: str | None) -> int | None:
-    """The number of workers from a command line: `None` for auto.
+    """Parses the number of workers from a command line; `None` stands for auto.
 
     Raises:
         ConfigError: Neither auto nor a whole number.

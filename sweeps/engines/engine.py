@@ -1,4 +1,4 @@
-"""What a sweep wants of an engine: workers in slots, news of those that died, and an end that leaves none."""
+"""Engine interface: start one worker per slot, report crashed workers, stop all workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRACE_S = 7.0  # a little more than a worker gives itself
 
 @dataclass(frozen=True)
 class WorkerCommand:
-    """What all workers of a sweep are started with.
+    """The command that starts a worker; the same for all workers of a sweep, but for the slot.
 
     Args:
         run_dir: The run folder.
@@ -38,19 +38,19 @@ class WorkerCommand:
     program: tuple[str, ...] = ("-m", "sweeps", "worker")
 
     def options(self, slot: Slot) -> list[str]:
-        """The command line after the run folder."""
+        """Returns the command line after the run folder."""
         options = ["--slot", str(slot.number), "--threads", str(slot.threads), "--wandb", self.wandb]
         return [*options, "--stop_on_stdin_eof"]
 
     def environment(self, slot: Slot) -> dict[str, str]:
-        """What a worker finds in its environment besides what is there; a URL may hold a password, so it goes here."""
+        """Returns the variables to set. The URL may hold a password, so it is here and not on the command line."""
         storage = {} if self.url is None else {STORAGE_VARIABLE: self.url}
         return {"OMP_NUM_THREADS": str(slot.threads), "PYTHONUNBUFFERED": "1", **storage}
 
 
 @dataclass(frozen=True)
 class Crash:
-    """A worker that ended before there was nothing left to do.
+    """A worker that ended before the study was over.
 
     Args:
         slot: Number of its slot.
@@ -111,7 +111,7 @@ class Engine(ABC):
             self._start(slot)
 
     def restart(self, number: int) -> None:
-        """A new worker in the place of one that died."""
+        """Starts a worker in the slot of one that crashed."""
         self._start(next(slot for slot in self.slots if slot.number == number))
 
     @abstractmethod
@@ -120,11 +120,11 @@ class Engine(ABC):
     @property
     @abstractmethod
     def pending(self) -> set[int]:
-        """Slots of workers that have not begun, because there is no room for them yet."""
+        """Slots of workers that have not started yet, because there is no room for them."""
 
     @abstractmethod
     def collect(self) -> list[Crash]:
-        """Forgets workers that have ended; returns those of them that died, with nothing of them left here."""
+        """Removes workers that have ended and returns those that crashed, after killing what they left running."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -133,16 +133,16 @@ class Engine(ABC):
         """
 
     def _take_grace_s(self) -> float:
-        """Seconds for workers to end in: none the second time."""
+        """Returns the seconds that workers have to end; 0 when called a second time."""
         grace_s, self._grace_s = self._grace_s, 0.0
         return grace_s
 
     def close(self) -> None:
-        """Stops what still runs, and gives back what the engine itself had started or opened."""
+        """Stops all workers and releases what the engine itself has started or opened."""
         self.stop()
 
     def log_of(self, slot: int) -> Path:
-        """Where a worker prints what belongs to no trial."""
+        """Returns the file for what a worker prints outside of trials."""
         return self.command.run_dir / f"worker-{slot}.log"
 
     def __enter__(self) -> Self:
@@ -153,7 +153,7 @@ class Engine(ABC):
 
 
 def how_ended(status: int) -> str:
-    """A return code of `subprocess` in words."""
+    """Describes a return code, as `subprocess` defines it, in words."""
     if status == 128 + signal.SIGTERM:  # what a worker says after a signal that asks
         return "was asked to end by a signal"
     if status >= 0:
@@ -163,7 +163,7 @@ def how_ended(status: int) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something; empty when there is none."""
+    """Returns the last line of a log that is not blank; empty when there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))

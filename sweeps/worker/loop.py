@@ -1,4 +1,4 @@
-"""One worker: claim, run, finish, until the study is over. The one place where a trial ends."""
+"""The worker: claims a trial, runs it, finishes it, until the study is over. Every trial ends here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SIGNALLED = 128 + signal.SIGTERM
 
 
 def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool = False) -> None:
-    """Runs trials until the study is over or `context.stop` is set; the last to end evaluates the winner.
+    """Runs trials until the study is over or `context.stop` is set. The last worker evaluates the winner.
 
     Args:
         run_dir: The run folder.
@@ -79,7 +79,7 @@ def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool =
 
 
 def _check_gpus(spec: SweepSpec) -> None:
-    """Refuses trials that this worker could only fail, and so end the sweep for all.
+    """Refuses to work where trials ask for more GPUs than this worker sees: each would fail, and that ends the sweep.
 
     Raises:
         ConfigError: A slot has more GPUs than are seen here.
@@ -115,7 +115,7 @@ def _run(
 
 
 def _check_device() -> None:
-    """Ends a worker whose GPU takes no more work: after some errors every call fails until the process is a new one."""
+    """Exits if the GPU is unusable: after some CUDA errors every call fails until the process is replaced."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         try:
             torch.cuda.synchronize()
@@ -124,7 +124,7 @@ def _check_device() -> None:
 
 
 def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context: WorkerContext) -> bool:
-    """Has the test set read by the best configuration alone, once, where its checkpoint is; whether that is done."""
+    """Evaluates the runs of the best configuration on the test set, once; returns whether all are evaluated."""
     best = ranking(finished_results(spec, study.trials(), {}), spec.objectives)
     numbers = best[0].numbers if best else []
     for number in numbers:
@@ -141,7 +141,7 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context
 
 
 def evaluate(folder: TrialFolder, context: WorkerContext) -> dict[str, float]:
-    """Test metrics of a trial's checkpoint; empty without one."""
+    """Returns the test metrics of a trial's checkpoint; empty without a checkpoint."""
     path = folder.checkpoint()
     if path is None:
         return {}
@@ -151,7 +151,7 @@ def evaluate(folder: TrialFolder, context: WorkerContext) -> dict[str, float]:
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Sends what this process prints, from Python or below, to a file."""
+    """Redirects standard output and error of this process, also of native code, to a file."""
 
     def make() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

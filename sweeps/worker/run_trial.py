@@ -1,4 +1,4 @@
-"""A claimed trial becomes an attempt, here or in a group of processes, and that a verdict for Optuna."""
+"""Runs a claimed trial, in this process or as DDP ranks, and turns its result into an outcome for Optuna."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Run = Callable[[TrialRequest, Reporter, Any], Row]
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What a worker gives every trial that it runs.
+    """The settings of a worker that hold for every trial.
 
     Args:
         run_dir: The run folder of the sweep.
@@ -45,14 +45,14 @@ class WorkerContext:
 
 
 def trial_config(spec: SweepSpec, claim: TrialClaim, threads: int) -> Config:
-    """The run config of a trial: complete, but for defaults, and without a path or name of where it runs."""
+    """Returns the run config of a trial, without defaults and without any path or name of where it runs."""
     config = spec.configuration(claim.values, claim.run, claim.seed_number)
     share = max(1, threads // processes_of(config))
     return {**config, "threads": config.get("threads") or share}
 
 
 def on_one_device(config: Config) -> Config:
-    """The config of a trial, to be run in this process however many devices trained it."""
+    """Returns the config of a trial changed to run on one device, in this process."""
     several = processes_of(config) > 1
     return merge(config, {"trainer": {"devices": 1, "strategy": "auto"}}) if several else config
 
@@ -60,7 +60,7 @@ def on_one_device(config: Config) -> Config:
 def run_trial(
     spec: SweepSpec, claim: TrialClaim, context: WorkerContext, report: Reporter, stop: Any, waiting_s: float
 ) -> TrialOutcome:
-    """Runs a trial to its end, whatever that is; its verdict is on disk before anybody is told.
+    """Runs a trial to its end. The outcome is on disk before the study is told.
 
     Args:
         spec: The spec.
@@ -111,7 +111,7 @@ def _request(spec: SweepSpec, claim: TrialClaim, context: WorkerContext) -> Tria
 
 
 def _halved(config: Config) -> Config | None:
-    """The config with half the batch, accumulated to the same effective one; `None` when it cannot be halved."""
+    """Returns the config with half the batch size and twice the accumulation; `None` if the size cannot be halved."""
     size = get_key(config, "data.batch_size")
     if not isinstance(size, int) or size % 2 or size // 2 < processes_of(config):
         return None
@@ -121,7 +121,7 @@ def _halved(config: Config) -> Config | None:
 
 
 def _as_before(config: Config, path: Path) -> Config:
-    """The config with the batch that an earlier attempt had memory for, so that this one goes on after its epochs."""
+    """Returns the config with the batch size that an earlier attempt had memory for, so that the trial can resume."""
     size = get_key(load_yaml(path), "data.batch_size") if path.exists() else None
     less: Config | None = config
     while less is not None and get_key(less, "data.batch_size") != size:
