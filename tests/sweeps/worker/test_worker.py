@@ -33,6 +33,7 @@ from sweeps.cli import build_parser
 from sweeps.replay import replay_trial
 from sweeps.results.trial_result import finished_results
 from sweeps.spec.spec import SlotSize
+from sweeps.study.attributes import StudyAttributes
 from sweeps.study.locks import locked
 from sweeps.study.records import TrialOutcome
 from sweeps.study.study import SharedStudy
@@ -310,7 +311,7 @@ def test_the_winner_keeps_its_checkpoint_until_it_is_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluated_by: str
 ) -> None:
     if evaluated_by == "another":  # which is at it
-        monkeypatch.setattr(SharedStudy, "take_evaluation", lambda study, number: False)
+        monkeypatch.setattr(StudyAttributes, "claim_evaluation", lambda attributes, number: False)
     study, rows = sweep(tmp_path, n_trials=3, keep="none")
     winner = max(rows, key=lambda row: row["value"])["number"]
     left = [int(path.parent.name) for path in (tmp_path / "run").glob("trials/*/checkpoints")]
