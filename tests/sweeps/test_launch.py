@@ -273,7 +273,7 @@ def test_workers_that_join_are_told_how_trials_are_tracked(
     spec = resolved_spec(tmp_path, base=base, tracking={"wandb": of_spec} if of_spec else {})
     order = LaunchOptions(tmp_path / "run", None, asked)
     assert run(replace(spec, workers=0, timeout=1e-3), order) == 0
-    assert SharedStudy(tmp_path / "run", spec).wandb == expected
+    assert SharedStudy(tmp_path / "run", spec).attributes.wandb == expected
 
 
 def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
