@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+from forked import Forked, run_python
 from paths import REPOSITORY
 from stand_in_workers import waits_for_lock
 from sweep_specs import resolved_spec, tiny_spec, write_spec
@@ -33,25 +33,34 @@ from sweeps.study.study import SharedStudy
 LONG = {"trainer.max_epochs": 60, "early_stopping.patience": None}
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "sweeps", *map(str, words)]
+OWN_FORK_SERVER = """
+from sweeps import cli
+from sweeps.processes import fork_server
+fork_server._server = None
+cli.main()
+"""
+"""A launcher that does not share the fork server of the tests, to see that its own ends with it."""
 
 
-def launch(folder: Path, spec: Path, *words: object) -> subprocess.Popen[str]:
-    arguments = command("launch", spec, "--run_dir", folder / "run", "--workers", 2, "--wandb", "disabled", *words)
-    return subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def sweeps(*words: object, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    return run_python(["-m", "sweeps", *words], cwd)
+
+
+def launch(folder: Path, spec: Path, *words: object, program: tuple[str, str] = ("-m", "sweeps")) -> Forked:
+    options = ("--run_dir", folder / "run", "--workers", 2, "--wandb", "disabled")
+    return Forked([*program, "launch", spec, *options, *words], folder)
 
 
 def settings(values: dict[str, Any]) -> list[str]:
     return ["--set", *(f"{key}={'null' if value is None else value}" for key, value in values.items())]
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 400) -> str:
-    output, _ = process.communicate(timeout=timeout)
-    return output
+def finish(process: Forked, timeout: float = 400) -> str:
+    process.wait(timeout)
+    return process.stdout + process.stderr
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], timeout: float = 300) -> Any:
+def wait_until(condition: Callable[[], Any], process: Forked, timeout: float = 300) -> Any:
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         assert process.poll() is None, finish(process)
@@ -60,9 +69,9 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], tim
     return found
 
 
-def workers_of(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
-    children = psutil.Process(launcher.pid).children(recursive=True)
-    return [process for process in children if process.name().startswith("worker-")]
+def workers() -> list[psutil.Process]:
+    """The workers of the launcher that runs; they and it are children of the same fork server."""
+    return [process for process in psutil.Process().children(recursive=True) if process.name().startswith("worker-")]
 
 
 def trials(folder: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
@@ -78,32 +87,28 @@ def epochs_seen(folder: Path, at_least: int) -> bool:
 
 def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
     spec = REPOSITORY / "examples" / "two_moons.yaml"
-    words = command(
-        "launch", spec, "--run_dir", tmp_path / "run", "--wandb", "offline", "--workers", 2, "--n_trials", 4
-    )
-    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    options = ("--run_dir", tmp_path / "run", "--wandb", "offline", "--workers", 2, "--n_trials", 4)
+    done = sweeps("launch", spec, *options)
     assert done.returncode == 0, done.stderr
     rows = read_results(tmp_path / "run")
     assert [row.number for row in rows] == [0, 1, 2, 3]
-    best = json.loads(subprocess.check_output(command("best", tmp_path / "run", "--json"), cwd=REPOSITORY))
+    best = json.loads(sweeps("best", tmp_path / "run", "--json").stdout)
     assert best["value"] == min(row.value for row in rows if row.is_completed)
     assert "best.test_error" in best
     assert Path(best["checkpoint"]).is_file()
-    status = json.loads(subprocess.check_output(command("status", tmp_path / "run", "--json"), cwd=REPOSITORY))
+    status = json.loads(sweeps("status", tmp_path / "run", "--json").stdout)
     assert (status["state"], sum(status["counts"].values())) == ("finished", 4)
     for row in rows:
         (segment,) = (tmp_path / "run" / "trials" / f"{row.number:05d}").glob("wandb/offline-run-*/run-*.wandb")
-        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", str(segment)]
-        shown = subprocess.run(inspect, capture_output=True, text=True, check=False)
+        shown = run_python(["-m", "wandb", "leet", "inspect", "--summary", segment], tmp_path)
         assert shown.returncode == 0, shown.stderr
         assert "valid_error" in shown.stdout
-    replayed = subprocess.run(command("replay", tmp_path / "run", "--trial", 1), cwd=REPOSITORY, check=False)
-    assert replayed.returncode == 0
+    assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
 
 
 def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same_total(tmp_path: Path) -> None:
     spec = write_spec(tmp_path)
-    process = launch(tmp_path, spec, *settings(LONG))
+    process = launch(tmp_path, spec, *settings(LONG), program=("-c", OWN_FORK_SERVER))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
@@ -124,7 +129,7 @@ def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same
 def test_a_killed_worker_is_replaced_and_its_trial_runs_again_under_its_number(tmp_path: Path) -> None:
     process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
-    victim = workers_of(process)[0]
+    victim = workers()[0]
     running = {
         trial.user_attrs["owner"]["pid"]: trial.number for trial in trials(tmp_path) if trial.state.name == "RUNNING"
     }
@@ -140,10 +145,10 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_under_its_number(t
 
 def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
     spec = write_spec(tmp_path)
-    process = launch(tmp_path, spec, *settings({**LONG, "trainer.max_epochs": 2000}))
+    process = launch(tmp_path, spec, *settings({**LONG, "trainer.max_epochs": 2000}), program=("-c", OWN_FORK_SERVER))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
-    children = workers_of(process)
-    assert len(children) == 2
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert sorted(child.name() for child in children) == ["fork-server", "worker-0", "worker-1"]
     process.kill()
     finish(process)
     _, alive = psutil.wait_procs(children, timeout=10)
@@ -168,8 +173,8 @@ def test_a_bug_in_the_module_stops_the_sweep(tmp_path: Path) -> None:
     space = {"model.lr": {"low": 1e-3, "high": 1e-1}}
     spec = write_spec(tmp_path, base=base, objective=objective, space=space, n_trials=50, max_failures=3)
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}"}
-    words = command("launch", spec, "--run_dir", tmp_path / "run", "--wandb", "disabled", "--workers", 1)
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    words = ["-m", "sweeps", "launch", spec, "--run_dir", tmp_path / "run", "--wandb", "disabled", "--workers", 1]
+    done = run_python(words, tmp_path, environment)
     assert done.returncode == 1
     assert "the last 3 trials failed" in done.stdout
     rows = read_results(tmp_path / "run")
@@ -177,16 +182,14 @@ def test_a_bug_in_the_module_stops_the_sweep(tmp_path: Path) -> None:
     assert {(row.state, row.reason) for row in rows} == {("FAIL", "RuntimeError: a <bug>")}
     mended = (tmp_path / "broken.py").read_text().replace("== 1", "== 99")
     (tmp_path / "broken.py").write_text(mended)
-    again = subprocess.run(
-        [*words, "--n_trials", str(len(rows) + 2)], cwd=tmp_path, env=environment, capture_output=True, check=False
-    )
+    again = run_python([*words, "--n_trials", len(rows) + 2], tmp_path, environment)
     assert again.returncode == 0
     assert [row.state for row in read_results(tmp_path / "run")[len(rows) :]] == ["COMPLETE"] * 2
 
 
 def test_a_time_limit_ends_a_sweep_that_can_go_on(tmp_path: Path) -> None:
     spec = write_spec(tmp_path)
-    process = launch(tmp_path, spec, "--timeout", "8s", *settings({**LONG, "trainer.max_epochs": 5000}))
+    process = launch(tmp_path, spec, "--timeout", "3s", *settings({**LONG, "trainer.max_epochs": 5000}))
     output = finish(process)
     assert process.returncode == 0, output
     assert "timeout: stopping the workers" in output
@@ -206,7 +209,7 @@ def test_the_study_may_live_in_a_database(tmp_path: Path) -> None:
 def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) -> None:
     process = launch(tmp_path, write_spec(tmp_path), *settings(LONG))
     wait_until(lambda: epochs_seen(tmp_path, 3), process)
-    workers_of(process)[0].terminate()
+    workers()[0].terminate()
     output = finish(process)
     assert process.returncode == 0, output
     assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [
@@ -227,12 +230,7 @@ def test_a_second_signal_ends_a_launcher_that_hangs(tmp_path: Path, monkeypatch:
     spec, run_dir = resolved_spec(tmp_path), tmp_path / "run"
     (tmp_path / "spec.yaml").write_text(spec.dump())
     words = ["launch", tmp_path / "spec.yaml", "--run_dir", run_dir, "--workers", 0, "--wandb", "disabled"]
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_CHECKS, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    launcher = Forked(["-c", WITHOUT_CHECKS, *words], tmp_path)
     try:
         wait_until(lambda: (run_dir / "status.json").exists(), launcher)
         monkeypatch.setattr(

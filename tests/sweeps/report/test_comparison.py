@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from forked import run_python
 from report_folders import result, run_folder
 from rich.console import Console
 from sweep_specs import with_published, write_spec
@@ -240,8 +241,7 @@ def test_launch_and_report_set_ours_beside_the_published(tmp_path: Path) -> None
 
 
 def sweeps(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeps", *map(str, words)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run_python(["-m", "sweeps", *words], folder)
 
 
 def lines_of_table(output: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked, run_python
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
@@ -110,17 +110,16 @@ def open_study(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def far_worker(tmp_path: Path, server: Server) -> Iterator[subprocess.Popen[bytes]]:
+def far_worker(tmp_path: Path, server: Server) -> Iterator[Forked]:
     """A worker that says it is on another machine."""
-    words = [sys.executable, "-c", WORKER, str(tmp_path / "run"), "elsewhere/boot/1", str(LEASE_S)]
+    words = ["-c", WORKER, tmp_path / "run", "elsewhere/boot/1", LEASE_S]
     path = f"{tmp_path}{os.pathsep}{SUPPORT}"
     environment = {**os.environ, "SWEEPS_STORAGE": server.url, "PYTHONPATH": path}
     (tmp_path / "run").mkdir(exist_ok=True)
     started = []
 
-    def start() -> subprocess.Popen[bytes]:
-        with (tmp_path / "worker.log").open("wb") as log:
-            started.append(subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=log, stderr=log))
+    def start() -> Forked:
+        started.append(Forked(words, tmp_path, environment))
         return started[-1]
 
     yield start  # type: ignore[misc]
@@ -222,7 +221,7 @@ def test_a_trial_of_a_dead_owner_elsewhere_comes_back_when_its_lease_is_over_and
     tmp_path: Path,
     spec: Callable[..., SweepSpec],
     open_study: Callable[..., SharedStudy],
-    far_worker: Callable[[], subprocess.Popen[bytes]],
+    far_worker: Callable[[], Forked],
 ) -> None:
     study = open_study(spec(n_trials=1))
     process = far_worker()
@@ -249,7 +248,7 @@ def test_a_suspended_worker_that_comes_back_finds_its_attempt_stale_and_goes_on_
     tmp_path: Path,
     spec: Callable[..., SweepSpec],
     open_study: Callable[..., SharedStudy],
-    far_worker: Callable[[], subprocess.Popen[bytes]],
+    far_worker: Callable[[], Forked],
 ) -> None:
     study = open_study(spec())
     process = far_worker()
@@ -265,7 +264,7 @@ def test_a_suspended_worker_that_comes_back_finds_its_attempt_stale_and_goes_on_
     assert (claim.number, claim.attempt) == (0, 2)
     assert complete(study, claim, 0.125)
     process.send_signal(signal.SIGCONT)
-    assert process.wait(300) == 0, (tmp_path / "worker.log").read_text()
+    assert process.wait(300) == 0, process.stderr
     assert [trial.state.name for trial in study.trials()] == ["COMPLETE"] * 2
     assert [trial.value for trial in study.trials()] == [0.125, pytest.approx(0.07)]
     assert study.trials()[0].user_attrs["attempt"] == 2
@@ -283,16 +282,14 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
     server = Server()
     try:
         words = ["launch", write_spec(tmp_path, n_trials=6), "--run_dir", tmp_path / "run", "--wandb", "disabled"]
-        command = [sys.executable, "-m", "sweeps", *map(str, words), "--workers", "1"]
         environment = {**os.environ, "SWEEPS_STORAGE": server.url}
-        with (tmp_path / "out").open("w") as out:
-            process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out)
+        process = Forked(["-m", "sweeps", *words, "--workers", 1], tmp_path, environment)
         third = tmp_path / "run" / "trials" / "00002"
-        wait_for(lambda: third.exists() or process.poll() is not None, 180)  # two starts of Python with torch
+        wait_for(lambda: third.exists() or process.poll() is not None, 180)
         server.kill()
         wait_for(lambda: "waiting for it" in worker_output(tmp_path / "run") or process.poll() is not None)
         server.start()
-        assert process.wait(400) == 0, (tmp_path / "out").read_text()
+        assert process.wait(400) == 0, process.stderr
     finally:
         server.close()
     assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [
@@ -301,15 +298,14 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for(tmp_path: Path) -> No
     logs = worker_output(tmp_path / "run")
     assert "waiting for it" in logs
     assert "the study's storage is back" in logs
-    assert PASSWORD not in logs + (tmp_path / "out").read_text()
+    assert PASSWORD not in logs + process.stdout + process.stderr
 
 
 def test_a_server_that_is_not_there_at_the_start_is_bad_input(tmp_path: Path) -> None:
     url = "postgresql://me:s3cret@127.0.0.1:9/studies"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "spec.yaml").write_text(resolved_spec(tmp_path).dump())
-    command = [sys.executable, "-m", "sweeps", "worker", "run", "--storage", url]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = run_python(["-m", "sweeps", "worker", "run", "--storage", url], tmp_path, timeout=300)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"storage {without_password(url)}: cannot be opened (")

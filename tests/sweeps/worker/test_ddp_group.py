@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from forked import Forked
 from paths import REPOSITORY
 from stand_in_workers import wait_for
 from sweep_specs import resolved_spec, tiny_spec
@@ -76,15 +74,15 @@ def never() -> threading.Event:
     return threading.Event()
 
 
-def ranks(parent: int | None = None) -> dict[int, psutil.Process]:
+def ranks() -> dict[int, psutil.Process]:
     """The processes of the group, by rank."""
-    named = {process.name(): process for process in server_of(parent).children()}
+    named = {process.name(): process for process in fork_server_process().children()}
     return {int(name.removeprefix("rank-")): process for name, process in named.items() if name.startswith("rank-")}
 
 
-def server_of(parent: int | None = None) -> psutil.Process:
-    """The fork server that a process started."""
-    (server,) = (child for child in psutil.Process(parent).children() if child.name() == "fork-server")
+def fork_server_process() -> psutil.Process:
+    """The fork server that this process started."""
+    (server,) = (child for child in psutil.Process().children() if child.name() == "fork-server")
     return server
 
 
@@ -211,13 +209,12 @@ def test_no_rank_outlives_its_worker(tmp_path: Path) -> None:
     run_dir.mkdir()
     (run_dir / "spec.yaml").write_text(spec.dump())
     SharedStudy(run_dir, spec, create=True)
-    words = [sys.executable, "-m", "sweeps", "worker", str(run_dir), "--wandb", "disabled"]
-    worker = subprocess.Popen(words, cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    worker = Forked(["-m", "sweeps", "worker", run_dir, "--wandb", "disabled"], REPOSITORY)
     try:
         started = run_dir / "trials" / "00000" / "metrics.csv"
         wait_for(lambda: started.exists() or worker.poll() is not None, within_s=120)
-        family = psutil.Process(worker.pid).children(recursive=True)
-        assert len(ranks(worker.pid)) == 2
+        assert len(ranks()) == 2
+        family = with_all_below(ranks().values())
     finally:
         worker.kill()
         worker.wait()

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_python
 from paths import SUPPORT
 from sweep_specs import resolved_spec
 
@@ -66,9 +66,7 @@ def test_a_trial_that_hangs_is_ended_and_the_next_attempt_tells_why(
     (run_dir / "spec.yaml").write_text(spec.dump())
     study = SharedStudy(run_dir, spec, create=True)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{SUPPORT}"}
-    words = [sys.executable, "-c", WORKER, str(run_dir)]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, check=False, timeout=300)
-    assert done.returncode == 1
+    assert run_python(["-c", WORKER, run_dir], tmp_path, environment).returncode == 1
     folder = TrialFolder(run_dir, 0).path
     assert "begun" in (folder / "log.txt").read_text()
     assert study.reclaim() == [0]

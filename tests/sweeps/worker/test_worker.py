@@ -17,6 +17,7 @@ import optuna
 import pytest
 import torch
 import yaml
+from forked import Forked
 from optuna.trial import TrialState
 from paths import REPOSITORY
 from stand_in_workers import wait_for, waits_for_lock
@@ -432,7 +433,7 @@ SLURM = {
 def test_a_task_of_a_slurm_job_is_a_worker_of_its_own_that_tracks_all_it_runs(tmp_path: Path) -> None:
     """Lightning would make one training of the job's four tasks, of which the first alone tells W&B."""
     study = launched(tmp_path, n_trials=1, evaluate_test="none")
-    words = [sys.executable, "-m", "sweeps", "worker", str(tmp_path / "run")]
+    words = [sys.executable, "-m", "sweeps", "worker", str(tmp_path / "run")]  # Lightning reads SLURM at its import
     done = subprocess.run(words, cwd=tmp_path, env={**os.environ, **SLURM}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     row = finished_results(study.spec, study.trials(), {})[0].to_row()
@@ -452,8 +453,8 @@ def test_a_trial_is_repeated_in_a_slurm_job_too(tmp_path: Path, monkeypatch: pyt
 
 def test_a_second_signal_ends_a_worker_that_hangs(tmp_path: Path) -> None:
     launched(tmp_path)
-    words = [sys.executable, "-m", "sweeps", "worker", str(tmp_path / "run")]
-    with locked(tmp_path / "run" / "study.lock"), subprocess.Popen(words, cwd=tmp_path) as worker:
+    with locked(tmp_path / "run" / "study.lock"):
+        worker = Forked(["-m", "sweeps", "worker", tmp_path / "run"], tmp_path)
         try:
             wait_for(lambda: waits_for_lock(worker.pid) or worker.poll() is not None)
             worker.send_signal(signal.SIGTERM)
