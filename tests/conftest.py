@@ -21,6 +21,31 @@ torch.set_num_threads(1)
 
 Config = dict[str, Any]
 
+# Files whose tests wait for processes the longest, in the order of their time. They run first, so that no worker of
+# pytest ends long after the others.
+LONGEST_FILES = (
+    "test_tracking_online.py",
+    "test_engines_ray.py",
+    "test_readme.py",
+    "test_launch.py",
+    "test_faults.py",
+    "test_study_on_postgresql.py",
+    "test_bad_sweep_input.py",
+    "test_claims_model.py",
+    "test_worker.py",
+    "test_ddp.py",
+    "test_resume.py",
+    "test_compilation.py",
+    "test_ddp_group.py",
+    "test_engines_local.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files of `LONGEST_FILES` first; pytest-xdist keeps the order with `--no-loadscope-reorder`."""
+    places = {name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment() -> Iterator[None]:
