@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,6 +106,16 @@ def logged_rows(path: Path) -> Iterator[_Row]:
             yield {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
 
 
+def _remove_empty_segments(folder: Path, run_id: str) -> None:
+    """Removes the offline folders of processes that were killed before W&B wrote a record, 0.2 s after its start.
+
+    `wandb sync` gives up at such a folder, and sends none of the others.
+    """
+    for path in folder.glob(f"wandb/offline-run-*-{run_id}/run-{run_id}.wandb"):
+        if path.stat().st_size <= _HEADER_BYTES:
+            shutil.rmtree(path.parent)
+
+
 def _init_wandb(mode: Mode, **arguments: Any) -> Any:
     """Starts a W&B run that prints nothing and measures nothing of the machine."""
     import wandb
@@ -153,6 +164,8 @@ class Tracker:
     ) -> None:
         started = perf_counter()
         self._folder = folder
+        if run_id is not None:
+            _remove_empty_segments(folder, run_id)
         self._run = _init_wandb(
             mode,
             dir=str(folder),

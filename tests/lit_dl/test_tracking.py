@@ -225,3 +225,13 @@ def test_disabled_makes_no_file(config: Callable[..., Config], train: Callable[.
     run, _ = train(config(tracking={"wandb": "disabled"}), tmp_path / "run")
     assert run.tracker is None
     assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_a_part_without_a_record_is_removed_when_its_run_goes_on(tmp_path: Path) -> None:
+    """As a process leaves it that is killed within 0.2 s; `wandb sync` would send nothing of the run."""
+    header = b":W&B\x1e\xe1\x00"
+    for name, content in (("20260101_000000-abc", header), ("20260101_000001-abc", header + b"some record")):
+        (tmp_path / "wandb" / f"offline-run-{name}").mkdir(parents=True)
+        (tmp_path / "wandb" / f"offline-run-{name}" / "run-abc.wandb").write_bytes(content)
+    Tracker("disabled", tmp_path, project="p", name="n", run_id="abc")
+    assert [path.name for path in tmp_path.glob("wandb/offline-run-*")] == ["offline-run-20260101_000001-abc"]

@@ -10,6 +10,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import optuna
+import pytest
 from claims_model import Clock, ExpectedTrial, Server, StrictStorage, Worker
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -380,15 +381,26 @@ def a_spec(**changes: Any) -> SweepSpec:
     return parse_spec(given, Path(), "claims")
 
 
-_SETTINGS = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=400,
-    stateful_step_count=40,
-    suppress_health_check=list(HealthCheck),
-)
-TestClaims = Claims.TestCase
-TestClaims.settings = _SETTINGS
-TestClaimsInADatabase = ClaimsInADatabase.TestCase
-TestClaimsInADatabase.settings = _SETTINGS
+def as_test(machine: type[RuleBasedStateMachine], max_examples: int) -> Any:
+    """The test of a model, with the same examples each time."""
+    case = machine.TestCase
+    return type(
+        case.__name__,
+        (case,),
+        {
+            "settings": settings(
+                derandomize=True,
+                database=None,
+                deadline=None,
+                max_examples=max_examples,
+                stateful_step_count=40,
+                suppress_health_check=list(HealthCheck),
+            )
+        },
+    )
+
+
+TestClaims = as_test(Claims, 120)
+TestClaimsInADatabase = as_test(ClaimsInADatabase, 120)
+TestManyClaims = pytest.mark.slow(as_test(Claims, 2000))
+TestManyClaimsInADatabase = pytest.mark.slow(as_test(ClaimsInADatabase, 2000))
