@@ -18,7 +18,7 @@ from sweeps.results.files import read_results
 from sweeps.trial_folder import TrialFolder
 
 pytestmark = pytest.mark.faults
-TRIALS, KILLS = 8, 4
+TRIALS, KILLS = 6, 3
 
 
 @pytest.fixture(scope="module")

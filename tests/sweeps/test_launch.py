@@ -20,7 +20,7 @@ from paths import REPOSITORY
 from stand_in_workers import waits_for_lock
 from sweep_specs import resolved_spec, tiny_spec, write_spec
 
-from lit_dl.tracking import Mode
+from lit_dl.tracking import Mode, logged_rows
 from sweeps.launch import LaunchOptions
 from sweeps.launch import launch as run
 from sweeps.results.files import read_results
@@ -30,7 +30,7 @@ from sweeps.study.locks import locked
 from sweeps.study.storage import open_storage
 from sweeps.study.study import SharedStudy
 
-LONG = {"trainer.max_epochs": 60, "early_stopping.patience": None}
+LONG = {"trainer.max_epochs": 40, "early_stopping.patience": None}
 
 
 OWN_FORK_SERVER = """
@@ -100,9 +100,7 @@ def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
     assert (status["state"], sum(status["counts"].values())) == ("finished", 4)
     for row in rows:
         (segment,) = (tmp_path / "run" / "trials" / f"{row.number:05d}").glob("wandb/offline-run-*/run-*.wandb")
-        shown = run_python(["-m", "wandb", "leet", "inspect", "--summary", segment], tmp_path)
-        assert shown.returncode == 0, shown.stderr
-        assert "valid_error" in shown.stdout
+        assert any("valid_error" in logged for logged in logged_rows(segment))
     assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from forked import Forked
 from stand_in_workers import begun, is_running, kill, wait_for, write_program
 from sweep_specs import write_spec
 
@@ -313,26 +314,18 @@ def test_a_sweep_on_ray_survives_its_actors(tmp_path: Path) -> None:
     longer = ["--set", "trainer.max_epochs=40", "early_stopping.patience=null"]
     options = ["--run_dir", "run", "--engine", "ray", "--workers", "2", "--wandb", "disabled", *longer]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sweeps", "launch", spec.name, *options],
-        cwd=tmp_path,
-        env={**environment, "RAY_ADDRESS": "local"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = Forked(["-m", "sweeps", "launch", spec.name, *options], tmp_path, {**environment, "RAY_ADDRESS": "local"})
     try:
         tables = tmp_path / "run" / "trials"
         wait_for(lambda: process.poll() is not None or len(list(tables.glob("*/metrics.csv"))) >= 2, within_s=400)
-        assert process.poll() is None, process.communicate()[0]
-        family = _family(process)
+        assert process.poll() is None, process.stderr
+        family = psutil.Process(process.pid).children(recursive=True)
         actor = next(p for p in family if p.name().startswith("ray::WorkerAct") and p.children())
         actor.kill()
-        output, _ = process.communicate(timeout=180)
+        assert process.wait(180) == 0, process.stderr
     finally:
         process.kill()
-    assert process.returncode == 0, output
-    assert "is gone with its actor" in output
+    assert "is gone with its actor" in process.stdout
     assert [(row.number, row.state) for row in read_results(tmp_path / "run")] == [
         (number, "COMPLETE") for number in range(4)
     ]
