@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from idx_files import blobs, write_idx
-from lightning.pytorch.utilities import rank_zero_only
 from postgresql import Server
 from services import postgresql_server
 
-torch.set_num_threads(1)
+# torch and Lightning are imported where they are used: the process of pytest-xdist that hands out the tests, and runs
+# none, need not spend 6 s on them.
 
 Config = dict[str, Any]
 
@@ -47,9 +46,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment() -> Iterator[None]:
     """No W&B or Lightning setting from outside, none left behind, nor a rank, a thread count or a generator state."""
+    import torch
+    from lightning.pytorch.utilities import rank_zero_only
+
     before = dict(os.environ)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     for name in before:

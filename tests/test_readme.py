@@ -62,6 +62,8 @@ def shortened(command: str) -> str:
         return f"{command} --dry_run"  # tests/faults/test_faults.py runs a short attack
     if command == QUICKSTART:
         return f"{command} --n_trials 6 --set trainer.max_epochs=1"
+    if command.endswith("--engine ray"):
+        return f"{command} --workers 1 --n_trials 2"
     if "two_processes" in command:
         return f"{command} --n_trials 1 --set trainer.max_epochs=1"
     if command.startswith("lit-dl fit") and ("mnist_mlp" in command or "quickstart" in command):

@@ -296,7 +296,7 @@ def test_a_cluster_of_ours_is_private_and_leaves_nothing(
     assert not (command.run_dir / ".ray").exists()  # where Ray keeps a token of its own
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_no_process_outlives_its_launcher(
     number: signal.Signals, launcher: subprocess.Popen[str], command: WorkerCommand
 ) -> None:
