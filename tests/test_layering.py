@@ -121,6 +121,7 @@ def loaded_by(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow  # the imports that the files name are checked above
 def test_a_run_loads_no_optuna_and_no_sweeps() -> None:
     names = [name_of(path) for path in SOURCES if name_of(path).startswith("lit_dl") and path.stem != "__main__"]
     loaded = loaded_by(*names)

@@ -61,7 +61,7 @@ def shortened(command: str) -> str:
     if command.startswith("python tests/faults") or "published" in command or "vanishing" in command:
         return f"{command} --dry_run"  # tests/faults/test_faults.py runs a short attack
     if command == QUICKSTART:
-        return f"{command} --n_trials 6 --set trainer.max_epochs=1"
+        return f"{command} --n_trials 6 --set trainer.max_epochs=1 trainer.limit_train_batches=0.3"
     if command.endswith("--engine ray"):
         return f"{command} --workers 1 --n_trials 2"
     if "two_processes" in command:
@@ -95,7 +95,7 @@ def test_a_command_of_the_readme_runs(clone: Path, command: str) -> None:
     if command == QUICKSTART:
         rows = read_results(clone / "runs" / "quickstart")
         assert [row.number for row in rows] == list(range(6))
-        assert max(row.value or 0 for row in rows) >= 0.95
+        assert max(row.value or 0 for row in rows) >= 0.9
     if "perceptron_and" in command or "mlp_xor" in command:
         assert " is solved" in done.stdout
     if command.startswith("sweeps replay"):

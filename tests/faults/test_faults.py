@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from attacked import AttackedSweep, Setting
 from checks import told_twice
-from run import Attack, compare, main, run_reference, survive, write_spec
+from forked import run_python
+from run import Attack, compare, main, survive, write_spec
 from wandb_server import WandbServer
 
 from lit_dl.run.epoch_rows import read_rows
@@ -25,7 +27,13 @@ TRIALS, KILLS = 6, 3
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a sweep without a fault."""
     folder = tmp_path_factory.mktemp("reference")
-    run_reference(folder, write_spec(folder, "standin", TRIALS), "offline")
+    spec = write_spec(folder, "standin", TRIALS)
+    done = run_python(
+        ["-m", "sweeps", "launch", spec, "--run_dir", folder / "run", "--workers", 2, "--wandb", "offline"],
+        folder,
+        {**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.returncode == 0, done.stderr
     return folder
 
 

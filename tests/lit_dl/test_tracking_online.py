@@ -106,7 +106,7 @@ def test_an_online_run_is_there_as_it_was_logged(
     assert segments(tmp_path) == ["run"]
 
 
-@pytest.mark.parametrize("stays_s", [0.0, 0.5])
+@pytest.mark.parametrize("stays_s", [0.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_a_killed_and_resumed_run_is_one_run(server: WandbServer, process: Callable[..., None], stays_s: float) -> None:
     process("online", 1, 2, stays_s=0.5)
     assert server.runs["abc"].history == []  # what the process had not sent died with it

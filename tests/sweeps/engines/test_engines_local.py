@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forked import run_python
 from paths import REPOSITORY
 from stand_in_workers import begun, is_running, kill, wait_for
 
@@ -154,17 +155,19 @@ def test_engines_import_neither_torch_nor_ray_before_they_are_used() -> None:
 def test_the_slurm_script_starts_workers_that_exist(tmp_path: Path) -> None:
     """With an `srun` that runs its words once: the command line is one that `sweeps` takes, without the URL in it."""
     script = REPOSITORY / "examples" / "slurm.sh"
-    (tmp_path / "srun").write_text('#!/bin/bash\necho "$@" > words\nexec "$@"\n')
-    (tmp_path / "sweeps").write_text(f'#!/bin/bash\nenv > environment\nexec {sys.executable} -m sweeps "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/bash\nexec "$@"\n')
+    (tmp_path / "sweeps").write_text("#!/bin/bash\necho $@ > words\necho $SWEEPS_STORAGE > storage\n")
     for name in ("srun", "sweeps"):
         (tmp_path / name).chmod(0o755)
-    (tmp_path / ".sweeps_storage").write_text("postgresql://me:planted-7781@127.0.0.1:1/nowhere\n")
+    url = "postgresql://me:planted-7781@127.0.0.1:1/nowhere"
+    (tmp_path / ".sweeps_storage").write_text(f"{url}\n")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "SLURM_NTASKS": "32"}
     words = ["bash", str(script), "study", str(tmp_path / "run")]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True)
+    told = (tmp_path / "words").read_text()
+    assert "planted-7781" not in told
+    assert (tmp_path / "storage").read_text().strip() == url
+    done = run_python(["-m", "sweeps", *told.split()], tmp_path, {**environment, "SWEEPS_STORAGE": url})
     assert done.stderr.startswith("storage postgresql://me:***@127.0.0.1:1/nowhere: "), done.stderr
     assert done.returncode == 2
-    assert "planted-7781" not in (tmp_path / "words").read_text()
-    told = (tmp_path / "environment").read_text()
-    assert "SWEEPS_STORAGE=postgresql://me:planted-7781@" in told
     assert subprocess.run(words[:3], cwd=tmp_path, env=environment, capture_output=True, check=False).returncode == 1

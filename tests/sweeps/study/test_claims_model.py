@@ -400,7 +400,7 @@ def as_test(machine: type[RuleBasedStateMachine], max_examples: int) -> Any:
     )
 
 
-TestClaims = as_test(Claims, 120)
-TestClaimsInADatabase = as_test(ClaimsInADatabase, 120)
+TestClaims = as_test(Claims, 80)
+TestClaimsInADatabase = as_test(ClaimsInADatabase, 80)
 TestManyClaims = pytest.mark.slow(as_test(Claims, 2000))
 TestManyClaimsInADatabase = pytest.mark.slow(as_test(ClaimsInADatabase, 2000))
