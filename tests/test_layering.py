@@ -34,6 +34,7 @@ ROOMS = {
         ["engines", "results", "run_folder"],
         ["worker", "report", "status"],
         ["live", "replay"],
+        ["supervisor"],
         ["launch"],
         ["cli"],
         ["__main__"],

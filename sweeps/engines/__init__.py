@@ -1,1 +1,1 @@
-"""What places slots on devices."""
+"""Slots on devices, and the engines that run one worker in each slot: local processes or Ray actors."""

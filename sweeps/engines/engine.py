@@ -26,9 +26,9 @@ class WorkerCommand:
     Args:
         run_dir: The run folder.
         study: Name of the study.
-        url: Its storage; `None`: the journal in the run folder.
-        wandb: What `auto` was settled to.
-        program: What Python runs, before the run folder.
+        url: Storage of the study; `None`: the journal in the run folder.
+        wandb: Resolved tracking mode.
+        program: Arguments of Python before the run folder.
     """
 
     run_dir: Path
@@ -54,9 +54,9 @@ class Crash:
 
     Args:
         slot: Number of its slot.
-        how: What befell it, as what follows `worker 3`: "was killed by SIGKILL".
-        log: Where it printed what belongs to no trial.
-        last_line: The end of that; empty when there is none.
+        how: How it ended, as a predicate: "was killed by SIGKILL".
+        log: File with what it printed outside of trials.
+        last_line: Last line of that file; empty when there is none.
     """
 
     slot: int
@@ -66,15 +66,14 @@ class Crash:
 
 
 class Engine(ABC):
-    """Starts a worker for each slot, again when one dies, and stops them all. A context manager: its end leaves no
-    process.
+    """Runs one worker per slot. It is a context manager: on exit it stops all workers.
 
     Args:
-        command: What workers are started with.
-        slots: Where there is room for them.
+        command: Arguments of the workers.
+        slots: One worker is started in each.
 
     Attributes:
-        workers: By slot, those that have not ended, begun or not.
+        workers: Workers that have not ended, by slot; also those that have not started yet.
     """
 
     workers: Collection[int]
@@ -89,9 +88,9 @@ class Engine(ABC):
         """Returns the engine for a sweep.
 
         Args:
-            command: What workers are started with.
-            spec: The resolved spec; says how large a slot is and how many workers there may be.
-            gpus: GPUs of this machine that trials may use.
+            command: Arguments of the workers.
+            spec: The resolved spec, with the size of a slot and the number of workers.
+            gpus: Number of GPUs of this machine that trials may use.
 
         Raises:
             ConfigError: There is no room for a slot.
@@ -128,8 +127,9 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Asks all workers to give back their trials and end; kills what has not after a few seconds, or at once when
-        this was cut short before, as by a second Ctrl-C.
+        """Asks all workers to give back their trials and to end, and kills those that have not ended after `GRACE_S`.
+
+        When an earlier call was interrupted, as by a second Ctrl-C, it kills them at once.
         """
 
     def _take_grace_s(self) -> float:
@@ -154,7 +154,7 @@ class Engine(ABC):
 
 def how_ended(status: int) -> str:
     """Describes a return code, as `subprocess` defines it, in words."""
-    if status == 128 + signal.SIGTERM:  # what a worker says after a signal that asks
+    if status == 128 + signal.SIGTERM:  # a worker exits with this after SIGTERM or SIGINT
         return "was asked to end by a signal"
     if status >= 0:
         return f"ended with exit status {status}"

@@ -39,7 +39,7 @@ class LocalEngine(Engine):
 
     @property
     def pending(self) -> set[int]:
-        """Returns no slot: a process begins at once."""
+        """Returns an empty set: a process starts at once."""
         return set()
 
     def collect(self) -> list[Crash]:

@@ -1,4 +1,4 @@
-"""Workers as actors on a Ray cluster: an existing one, or one started here for the sweep and ended with it."""
+"""Engine that runs the workers as actors of a Ray cluster: an existing one, or one that it starts for the sweep."""
 
 from __future__ import annotations
 
@@ -14,42 +14,44 @@ from typing import Any, Self
 from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from sweeps.engines.engine import Crash, Engine, WorkerCommand, how_ended, last_line
-from sweeps.engines.ray_actor import Errand, WorkerActor
+from sweeps.engines.ray_actor import ActorCommand, WorkerActor
 from sweeps.engines.ray_cluster import ENVIRONMENT, QUIET, LocalCluster
 from sweeps.engines.slots import Slot, check_devices, cpu_cores, fitting, processes_of
 from sweeps.spec.spec import SlotSize, SweepSpec
 
-_PASSED_ON = ("WANDB_", "PYTHONPATH", "SWEEPS_")  # what workers on this machine would inherit and those elsewhere need
+_PASSED_ON = ("WANDB_", "PYTHONPATH", "SWEEPS_")  # variables that workers on other machines need too
 _ANSWER_WITHIN_S = 5.0
 _CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # written by `ray start`
 
 
 @dataclass
-class _Placed:
-    """An actor, and what was asked of it: whether it is there, and the worker's return code."""
+class _ActorHandle:
+    """An actor, and the references to the results of its calls."""
 
     actor: Any
-    begun: Any
+    placed: Any
+    """Result of `begin`: ready when Ray has placed the actor."""
     ended: Any
+    """Result of `run`: ready when the worker has ended."""
     host: str | None = None
+    """Host of the actor; `None` while it waits for a place."""
     log: str = ""
 
 
 class RayEngine(Engine):
-    """Workers as actors, placed by Ray wherever there is room for a slot.
+    """Runs each worker in an actor, which Ray places on a node that has room for a slot.
 
     Args:
-        command: What workers are started with.
-        workers: At most so many; `None`: as many as the cluster has room for.
-        size: Of a slot.
-        gpus: GPUs of this machine that may be used, for a cluster that is started here; 0, as on a cluster where no
-            trial shall use one.
-        processes: Of a trial, when it trains on several devices.
-        may_use_gpus: Whether trials may run on GPUs of a cluster.
+        command: Arguments of the workers.
+        workers: Maximal number of workers; `None`: as many as the cluster has room for.
+        size: Size of a slot.
+        gpus: Number of GPUs of this machine that a cluster started here may use.
+        processes: Number of processes of a trial, when it trains on several devices.
+        may_use_gpus: Whether trials may run on GPUs of an existing cluster.
 
     Raises:
-        ConfigError: Ray is not installed, or not there where `RAY_ADDRESS` says; the cluster cannot hold a slot; or it
-            has other machines, and the study is kept in a file on this one.
+        ConfigError: Ray is not installed; no cluster answers at `RAY_ADDRESS`; no node can hold a slot; or the cluster
+            has other machines, and the study is in a file of this machine.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class RayEngine(Engine):
             raise
         super().__init__(command, slots)
         self._resources = _resources(size, processes, bool(slots and slots[0].gpus))
-        self.workers: dict[int, _Placed] = {}
+        self.workers: dict[int, _ActorHandle] = {}
 
     @classmethod
     def for_sweep(cls, command: WorkerCommand, spec: SweepSpec, gpus: int) -> Self:
@@ -88,7 +90,7 @@ class RayEngine(Engine):
     def _connect(self, address: str | None, gpus: int) -> None:
         if self._ray.is_initialized():
             return
-        with _kept_signals():
+        with _own_signal_handlers():
             try:
                 if address is None:
                     self._ours = LocalCluster(cpu_cores(), gpus)
@@ -102,12 +104,14 @@ class RayEngine(Engine):
         options = {**self._resources, "max_concurrency": 4, "max_restarts": 0}
         log = self.log_of(slot.number).absolute()
         actor = self._ray.remote(WorkerActor).options(**options).remote(str(log.parent), log.name)
-        self.workers[slot.number] = _Placed(actor, actor.begin.remote(), actor.run.remote(self._errand(slot)))
+        ended = actor.run.remote(self._actor_command(slot))
+        self.workers[slot.number] = _ActorHandle(actor, actor.begin.remote(), ended)
 
-    def _errand(self, slot: Slot) -> Errand:
+    def _actor_command(self, slot: Slot) -> ActorCommand:
         passed_on = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
-        hidden = {} if slot.gpus else {"CUDA_VISIBLE_DEVICES": ""}  # Ray says which, but leaves all where none is asked
-        return Errand(
+        # Ray sets the variable for an actor with GPUs; an actor without would see all of them.
+        hidden = {} if slot.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+        return ActorCommand(
             study=self.command.study,
             cwd=os.getcwd(),
             program=self.command.program,
@@ -117,62 +121,62 @@ class RayEngine(Engine):
 
     @property
     def pending(self) -> set[int]:
-        """Slots of workers that wait for room in the cluster."""
-        return {number for number, placed in self.workers.items() if placed.host is None}
+        """Returns the slots of workers that wait for room in the cluster."""
+        return {number for number, handle in self.workers.items() if handle.host is None}
 
     def collect(self) -> list[Crash]:
-        """Forgets workers that have ended; returns those of them that died."""
-        self._greet()
-        died = []
-        for number, placed in list(self.workers.items()):
-            if not self._is_ready(placed.ended):
+        """Removes workers that have ended, and returns those that crashed."""
+        self._note_placements()
+        crashes = []
+        for number, handle in list(self.workers.items()):
+            if not self._is_ready(handle.ended):
                 continue
             try:
-                status = self._ray.get(placed.ended)
+                status = self._ray.get(handle.ended)
                 how = None if status == 0 else how_ended(status)
-            except self._ray.exceptions.ActorUnavailableError:  # Ray will say whether for good
-                placed.ended = placed.actor.join.remote()
+            except self._ray.exceptions.ActorUnavailableError:  # perhaps only for a while: ask again
+                handle.ended = handle.actor.join.remote()
                 continue
             except self._ray.exceptions.RayError as error:
                 how = _how_lost(error)
-            self._ray.kill(placed.actor)
+            self._ray.kill(handle.actor)
             del self.workers[number]
             if how is not None:
-                died.append(self._death(number, how, placed))
-        return died
+                crashes.append(self._crash(number, how, handle))
+        return crashes
 
-    def _death(self, number: int, how: str, placed: _Placed) -> Crash:
-        if placed.host in (None, socket.gethostname()):
+    def _crash(self, number: int, how: str, handle: _ActorHandle) -> Crash:
+        if handle.host in (None, socket.gethostname()):
             log = self.log_of(number)
             return Crash(number, how, str(log), last_line(log))
-        return Crash(number, how, f"{placed.host}:{placed.log}", "")
+        return Crash(number, how, f"{handle.host}:{handle.log}", "")
 
-    def _greet(self) -> None:
-        """Notes which actors have been placed."""
+    def _note_placements(self) -> None:
+        """Stores the hosts of actors that have been placed since the last call."""
         for number in self.pending:
-            placed = self.workers[number]
-            if self._is_ready(placed.begun):
-                with suppress(self._ray.exceptions.RayError):  # it died at once; its worker's call says so, too
-                    placed.host, placed.log = self._ray.get(placed.begun)
+            handle = self.workers[number]
+            if self._is_ready(handle.placed):
+                with suppress(self._ray.exceptions.RayError):  # it died at once; `collect` reports that
+                    handle.host, handle.log = self._ray.get(handle.placed)
 
     def _is_ready(self, reference: Any) -> bool:
         return bool(self._ray.wait([reference], timeout=0)[0])
 
     def stop(self) -> None:
         """See `Engine`."""
-        self._greet()
+        self._note_placements()
         waiting, grace_s = self.pending, self._take_grace_s()
-        asked = [placed for number, placed in self.workers.items() if number not in waiting]
-        for placed in asked:
-            placed.actor.stop.remote()
+        asked = [handle for number, handle in self.workers.items() if number not in waiting]
+        for handle in asked:
+            handle.actor.stop.remote()
         if asked:
-            self._ray.wait([placed.ended for placed in asked], num_returns=len(asked), timeout=grace_s)
-        for placed in self.workers.values():
-            self._ray.kill(placed.actor)
+            self._ray.wait([handle.ended for handle in asked], num_returns=len(asked), timeout=grace_s)
+        for handle in self.workers.values():
+            self._ray.kill(handle.actor)
         self.workers.clear()
 
     def close(self) -> None:
-        """Stops what still runs, leaves the cluster, and ends it where it was started here."""
+        """Stops all workers, disconnects from the cluster, and ends it if this engine started it."""
         try:
             self.stop()
         finally:
@@ -180,7 +184,7 @@ class RayEngine(Engine):
 
     def _disconnect(self) -> None:
         if self._connected:
-            with _kept_signals():
+            with _own_signal_handlers():
                 self._ray.shutdown()
         self._connected = False
         if self._ours is not None:
@@ -189,10 +193,10 @@ class RayEngine(Engine):
 
 
 def _address() -> str | None:
-    """The cluster to join, by Ray's own rules; `None`: one is to be started.
+    """Returns the address of the cluster to join, by Ray's own rules; `None`: start a cluster.
 
     Raises:
-        ConfigError: Nothing answers there, which Ray would take minutes to find out.
+        ConfigError: Nothing answers at that address. Ray itself would need minutes to notice.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
@@ -221,7 +225,7 @@ def _import_ray(address: str | None) -> Any:
         raise ConfigError(
             "--engine", f"ray needs Ray, which is not installed ({error.name}); pip install 'lit-sweeps[ray]'"
         ) from None
-    worker.print_to_stdstream = _say_nothing  # no option keeps its paragraph on each dead actor off the console
+    worker.print_to_stdstream = _say_nothing  # it prints a paragraph for each dead actor; no option stops that
     return ray
 
 
@@ -229,8 +233,8 @@ def _say_nothing(*_: object, **__: object) -> None: ...
 
 
 @contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Takes back the handlers that Ray sets."""
+def _own_signal_handlers() -> Iterator[None]:
+    """Restores the signal handlers of this process, which Ray replaces."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -240,6 +244,11 @@ def _kept_signals() -> Iterator[None]:
 
 
 def _check_storage(command: WorkerCommand, nodes: list[dict[str, Any]]) -> None:
+    """Refuses a study in a file when the cluster has other machines.
+
+    Raises:
+        ConfigError: Name the storage in a database.
+    """
     others = {node["NodeManagerHostname"] for node in nodes} - {socket.gethostname()}
     if others and not (command.url or "").startswith("postgresql"):
         raise ConfigError(
@@ -250,16 +259,20 @@ def _check_storage(command: WorkerCommand, nodes: list[dict[str, Any]]) -> None:
 
 
 def _rooms(nodes: list[dict[str, Any]], may_use_gpus: bool) -> list[tuple[int, int]]:
-    """GPUs and CPU cores of each node."""
+    """Returns the numbers of GPUs and CPU cores of each node."""
     resources = [node["Resources"] for node in nodes]
     return [(int(room.get("GPU", 0)) if may_use_gpus else 0, int(room.get("CPU", 0))) for room in resources]
 
 
 def _slots(workers: int | None, size: SlotSize, processes: int, rooms: list[tuple[int, int]]) -> list[Slot]:
-    """As many as the nodes hold; Ray says which GPUs are whose, so these are no more than whether there are any."""
+    """Returns as many slots as the nodes hold. Ray assigns the GPUs, so `Slot.gpus` says only whether there are any.
+
+    Raises:
+        ConfigError: No node can hold a slot.
+    """
     gpus, cores = sum(room[0] for room in rooms), sum(room[1] for room in rooms)
     check_devices(size, gpus, processes)
-    # A node without GPUs has no room beside others that have some, unless trials use none.
+    # Where any node has GPUs, a slot needs one, so nodes without GPUs have no room.
     one = SlotSize(size.gpus or (1 if gpus else None), size.cpus)
     room = sum(fitting(one, *node, processes) for node in rooms)
     if room == 0:
@@ -272,13 +285,13 @@ def _slots(workers: int | None, size: SlotSize, processes: int, rooms: list[tupl
 
 
 def _resources(size: SlotSize, processes: int, on_gpus: bool) -> dict[str, float]:
-    """What Ray sets aside for a worker; for its cores, where its GPUs decide and the size names none, nothing."""
+    """Returns the resources to reserve for a worker. A slot on GPUs reserves cores only if its size names them."""
     gpus = (size.gpus or 1) if on_gpus else 0
     return {"num_gpus": gpus, "num_cpus": size.cpus or (0 if on_gpus else processes)}
 
 
 def _how_lost(error: Exception) -> str:
-    """What befell an actor, which Ray says in prose."""
+    """Describes the loss of an actor. Ray tells the reason only in the text of its error."""
     if "node has died" in str(error):
         return "is gone with its node"
     return f"is gone with its actor ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""The actor that keeps one worker on its node of a Ray cluster; made of the standard library, as it starts there."""
+"""The Ray actor that runs one worker on a node of the cluster. It imports only the standard library, to start fast."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Errand:
-    """What an actor is told to run.
+class ActorCommand:
+    """The worker process that an actor starts.
 
     Args:
         study: Name of the study, for a node that does not have the run folder.
-        cwd: Folder to run in, where the node has it; modules of the user's are found from there.
-        program: What Python runs, before the run folder.
-        options: Words after it.
-        environment: Laid on the actor's own. It may hold a password: it is told to the actor alone, in a call, and
-            stands neither in a command line nor in what Ray keeps of an actor.
+        cwd: Working directory, if it exists on the node. The user's modules are imported from there.
+        program: Arguments of Python before the run folder.
+        options: Arguments after the run folder.
+        environment: Variables to set or replace. They may hold a password, so they are sent in a method call, and
+            appear neither in a command line nor in what Ray stores about an actor.
     """
 
     study: str
@@ -35,11 +35,11 @@ class Errand:
 
 
 class WorkerActor:
-    """Runs a worker as a child process: the pipe to it ends with this actor, and it with the pipe.
+    """Runs a worker as a child process, which ends when the pipe to its standard input ends, as when the actor dies.
 
     Args:
         run_dir: The run folder.
-        log_name: File in it for what the worker prints; beside it on a node that does not have it yet.
+        log_name: Name of the worker's log in the run folder. On a node without that folder, the log lies beside it.
     """
 
     def __init__(self, run_dir: str, log_name: str) -> None:
@@ -52,29 +52,29 @@ class WorkerActor:
         self._lock = threading.Lock()
 
     def begin(self) -> tuple[str, str]:
-        """The host that this actor was placed on, as soon as it is, and where the worker prints there."""
+        """Returns the host name of the node and the path of the worker's log, as soon as Ray has placed the actor."""
         return socket.gethostname(), str(self._log)
 
-    def run(self, errand: Errand) -> int:
-        """The worker's return code, once it has ended and nothing of it is left."""
-        place = [str(self._run_dir), *([] if self._has_folder else ["--study", errand.study])]
+    def run(self, command: ActorCommand) -> int:
+        """Runs the worker to its end, kills what is left of its process group, and returns its return code."""
+        place = [str(self._run_dir), *([] if self._has_folder else ["--study", command.study])]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._log.open("ab") as log:
             if self._stopped:
                 return 0
             self._worker = subprocess.Popen(
-                [sys.executable, *errand.program, *place, *errand.options],
+                [sys.executable, *command.program, *place, *command.options],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **errand.environment},
-                cwd=errand.cwd if os.path.isdir(errand.cwd) else None,
+                env={**os.environ, **command.environment},
+                cwd=command.cwd if os.path.isdir(command.cwd) else None,
                 start_new_session=True,
             )
         return self.join()
 
     def join(self) -> int:
-        """What `run` returns, for a caller who lost the line to it and found it again."""
+        """Returns what `run` returns. For a caller that lost the connection during `run`."""
         worker = self._worker
         if worker is None:
             raise RuntimeError("no worker was started")
@@ -84,7 +84,7 @@ class WorkerActor:
         return status
 
     def stop(self) -> None:
-        """Ends the pipe, upon which the worker gives back its trial and ends."""
+        """Closes the worker's standard input. The worker then gives back its trial and ends."""
         with self._lock:
             self._stopped = True
             if self._worker is not None and self._worker.stdin is not None:

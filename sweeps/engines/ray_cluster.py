@@ -1,7 +1,7 @@
-"""A Ray cluster of this machine alone, which listens on loopback alone and is gone when its launcher is.
+"""A private Ray cluster: on this machine only, on the loopback interface only, and ended with its launcher.
 
-It belongs to a process of its own, its keeper: killed with the process that started it, Ray leaves agents that talk
-to the dead cluster for a minute, and its folder.
+A separate process, the keeper, starts and ends the cluster. When the process that called `ray.init` is killed, Ray's
+agents live on for a minute and its folder stays; the keeper removes both.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 from sweeps.processes.parent_watch import kill_own_group, wait_for_parent_exit
 
 ENVIRONMENT = {
-    # What makes a cluster listen on loopback alone: an address that is asked for is replaced by the network's. Ray
-    # reads it when it is imported; the launcher, too, finds the cluster at that address only with it.
+    # Makes a cluster listen on loopback only: otherwise Ray replaces a requested loopback address by that of the
+    # network. Ray reads it at import, in the keeper and in the launcher, which must look for the same address.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,26 +32,26 @@ _STOP_WITHIN_S = 10.0
 
 
 class LocalCluster:
-    """A cluster, started and ready; its keeper ends it when `close` is called or this process dies.
+    """Starts a cluster. Its keeper ends it when `close` is called or when this process dies.
 
     Args:
-        cores: CPU cores that it may give away.
-        gpus: GPUs that it may give away.
+        cores: Number of CPU cores of the cluster.
+        gpus: Number of GPUs of the cluster.
 
     Attributes:
-        address: Where it is reached.
-        folder: Where Ray keeps its logs and sockets, until the end.
+        address: Address for `ray.init`.
+        folder: Logs and sockets of Ray; removed at the end.
 
     Raises:
-        ConnectionError: It did not start; with what Ray says.
+        ConnectionError: The cluster did not start; the message is Ray's.
     """
 
     def __init__(self, cores: int, gpus: int) -> None:
-        # Directly in /tmp, as the paths of Ray's sockets must stay short; for us alone, as Ray's own folder is not.
+        # Directly in /tmp, because the paths of Ray's sockets must be short. Only this user can read it.
         self.folder = Path(tempfile.mkdtemp(prefix="sweeps-", dir="/tmp"))
         token = self.folder / "auth_token"
         token.write_text(secrets.token_hex(32))
-        os.environ[_TOKEN_PATH] = str(token)  # of the cluster and of those that talk to it: actors, and this process
+        os.environ[_TOKEN_PATH] = str(token)  # read by the cluster, its actors and this process
         with (self.folder / "keeper.log").open("wb") as log:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-m", "sweeps.engines.ray_cluster", str(self.folder), str(cores), str(gpus)],
@@ -70,7 +70,7 @@ class LocalCluster:
             raise ConnectionError(lines[-1] if lines else "it did not start")
 
     def close(self) -> None:
-        """Ends the cluster, with every process and file of it."""
+        """Ends the cluster, kills all its processes and removes its files."""
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
         try:
@@ -91,15 +91,15 @@ def keep(folder: str, cores: int, gpus: int) -> None:
         num_cpus=cores,
         num_gpus=gpus,
         include_dashboard=False,
-        object_store_memory=100 * 2**20,  # nothing of ours goes there; the default is a third of the machine's memory
-        _temp_dir=f"{folder}/ray",  # which Ray opens to everybody; the one around it stays ours
+        object_store_memory=100 * 2**20,  # unused here; the default is a third of the machine's memory
+        _temp_dir=f"{folder}/ray",  # Ray makes it readable to everybody; its parent is not
         **QUIET,
     )
     print(ray.get_runtime_context().gcs_address, flush=True)
     wait_for_parent_exit()
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-    kill_own_group()  # Ray's agents are in the group of the process that started it, and may linger
+    kill_own_group()  # some of Ray's agents may still run; they are in this process group
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ class Slot:
     """The devices of one worker, and so of one trial at a time.
 
     Args:
-        number: From 0.
+        number: Number of the slot, from 0.
         gpus: Its GPUs, as indices into those that the launcher sees; with several, a trial trains on all of them.
         threads: CPU threads, for all processes of a trial together.
     """

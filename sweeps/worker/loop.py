@@ -1,4 +1,4 @@
-"""The worker: claims a trial, runs it, finishes it, until the study is over. Every trial ends here."""
+"""The worker: claims trials, runs them and finishes them until the study is over."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ _SIGNALLED = 128 + signal.SIGTERM
 
 
 def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool = False) -> None:
-    """Runs trials until the study is over or `context.stop` is set. The last worker evaluates the winner.
+    """Runs trials until the study is over or `context.stop` is set. Then it evaluates the winner on the test set.
 
     Args:
         run_dir: The run folder.
         url: Storage; `None`: the journal in the run folder.
-        context: Where and with what.
-        patient: Wait for a storage that is away at the start; it is known to have been there.
+        context: Settings of the worker.
+        patient: Whether to wait for a storage that does not answer at the start. A launcher has just used it.
     """
     spec = load_spec(run_dir / "spec.yaml")
-    patience = OutageRetry(context.stop)
+    retry = OutageRetry(context.stop)
     open_study = partial(SharedStudy, run_dir, spec, url)
-    study = patience(open_study) if patient else open_study()
-    study.retry = patience
+    study = retry(open_study) if patient else open_study()
+    study.retry = retry
     _check_gpus(spec)
     torch.set_num_threads(context.threads)
     context = replace(
@@ -70,7 +70,7 @@ def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool =
             _check_device()
         elif study.is_over():
             break
-        else:  # trials that others run may come back
+        else:  # trials of other workers may be requeued
             study.reclaim()
             context.stop.wait(_LOOK_AGAIN_S)
     if not context.stop.is_set() and study.is_finished():
@@ -79,10 +79,10 @@ def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool =
 
 
 def _check_gpus(spec: SweepSpec) -> None:
-    """Refuses to work where trials ask for more GPUs than this worker sees: each would fail, and that ends the sweep.
+    """Refuses to work when trials need more GPUs than this worker sees: every trial would fail and so end the sweep.
 
     Raises:
-        ConfigError: A slot has more GPUs than are seen here.
+        ConfigError: This worker sees fewer GPUs than a slot has.
     """
     seen, asked = torch.cuda.device_count(), spec.slot.gpus or 0
     if asked > seen:
@@ -102,13 +102,13 @@ def _run(
     limit = watchdog(spec.trial_timeout_s, folder, context.study_uid, claim, context.slot, lease)
     try:
         with _output_to(folder / "log.txt"), lease, limit:
-            verdict = run_trial(spec, claim, context, lambda *news: study.report(claim, *news), lease, waiting_s)
+            outcome = run_trial(spec, claim, context, partial(study.report, claim), lease, waiting_s)
     except TrialInterrupted:
         study.release(claim)
     except RankDied as error:
         study.requeue_crashed(claim, str(error))
     else:
-        if study.finish(claim, verdict):
+        if study.finish(claim, outcome):
             (folder / RESULT).unlink(missing_ok=True)
         if spec.keep != "all":
             retention.apply(study.trials())
@@ -132,16 +132,16 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context
         if folder.checkpoint() is not None and study.attributes.claim_evaluation(number):
             try:
                 metrics = evaluate(folder, context)
-            except Exception:  # a module without test data, or with a fault in its test: the sweep is done all the same
+            except Exception:  # the user's test code may fail; the sweep is complete without it
                 traceback.print_exc()
                 metrics = {}
             study.attributes.set_evaluation(number, metrics)
     evaluated = study.attributes.evaluations()
-    return evaluated.keys() >= set(numbers)  # another worker may be at it, and needs the checkpoint
+    return evaluated.keys() >= set(numbers)  # otherwise another worker evaluates, and needs the checkpoint
 
 
 def evaluate(folder: TrialFolder, context: WorkerContext) -> dict[str, float]:
-    """Returns the test metrics of a trial's checkpoint; empty without a checkpoint."""
+    """Returns the test metrics of a trial's checkpoint; an empty dict without a checkpoint."""
     path = folder.checkpoint()
     if path is None:
         return {}
@@ -184,16 +184,16 @@ def _stop_within(seconds: float, stop: threading.Event) -> None:
 def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | None, stop_on_stdin_eof: bool) -> int:
     """Runs a worker in this process.
 
-    Returns:
-        Exit status: 0 when nothing is left to do here, 143 after a signal, which a launcher takes for a death.
-
     Args:
         run_dir: The run folder.
         url: Storage; `None`: the journal in the run folder.
-        slot: Number of the worker.
+        slot: Number of the slot.
         threads: CPU threads.
-        wandb: online, offline or disabled; `None`: as the launcher said.
-        stop_on_stdin_eof: Whether standard input is a pipe from the launcher; the worker stops when it ends.
+        wandb: online, offline or disabled; `None`: as stored by the launcher.
+        stop_on_stdin_eof: Whether standard input is a pipe from the launcher. The worker stops when it ends.
+
+    Returns:
+        Exit status: 0 when nothing is left to do; 143 after a signal, upon which a launcher starts another worker.
     """
     silence_lightning()
     ignore_slurm()
@@ -201,7 +201,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
     signalled = threading.Event()
 
     def end(*_: object) -> None:
-        if signalled.is_set():  # a second one: whatever this waits for, a database that hangs, say, is left
+        if signalled.is_set():  # the second signal: do not wait any longer, for example for a database that hangs
             os._exit(_SIGNALLED)
         signalled.set()
         stop.set()
@@ -213,8 +213,8 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
     try:
         work(run_dir, url, WorkerContext(run_dir, slot, threads, wandb, stop), stop_on_stdin_eof)
     except Exception as error:
-        if not stop.is_set() or transient_reason(error) is None:  # told to stop while it waited for its storage
+        if not stop.is_set() or transient_reason(error) is None:  # stopped while it waited for its storage
             raise
-    except TrialInterrupted:  # at the test set
+    except TrialInterrupted:  # during the evaluation on the test set
         pass
     return _SIGNALLED if signalled.is_set() else 0

@@ -29,11 +29,11 @@ class WorkerContext:
 
     Args:
         run_dir: The run folder of the sweep.
-        slot: Number of the worker.
-        threads: CPU threads for torch; a config that says its own keeps it.
-        wandb: online, offline or disabled; `None`: as the launcher said.
-        stop: Set when the worker must stop; anything with `is_set()`.
-        study_uid: Tells the study from others with the same name.
+        slot: Number of the slot.
+        threads: CPU threads for torch, unless a config has a number of its own.
+        wandb: online, offline or disabled; `None`: as stored by the launcher.
+        stop: Anything with `is_set()`; set when the worker must stop.
+        study_uid: Unique ID of the study; another study may have the same name.
     """
 
     run_dir: Path
@@ -60,26 +60,26 @@ def on_one_device(config: Config) -> Config:
 def run_trial(
     spec: SweepSpec, claim: TrialClaim, context: WorkerContext, report: Reporter, stop: Any, waiting_s: float
 ) -> TrialOutcome:
-    """Runs a trial to its end. The outcome is on disk before the study is told.
+    """Runs a trial to its end, writes its outcome to disk, and returns it for the study.
 
     Args:
         spec: The spec.
         claim: The trial.
-        context: Where and with what.
-        report: Tells the study of every epoch.
-        stop: Set when the trial must stop.
-        waiting_s: Seconds that the worker waited for it.
+        context: Settings of the worker.
+        report: Reports the objective of each epoch to the study.
+        stop: Anything with `is_set()`; set when the trial must stop.
+        waiting_s: Seconds that the worker waited for the trial.
 
     Raises:
-        TrialInterrupted: It must stop; nothing is to be told of it.
-        GroupDied: A process that trained it died.
+        TrialInterrupted: The trial must stop. It has no outcome.
+        RankDied: A process of the trial's DDP group died.
     """
     folder = TrialFolder(context.run_dir, claim.number).path
-    if (told := read_outcome(folder, context.study_uid)) is not None:
-        return told  # an earlier attempt came to its end, and died before it could say so
+    if (outcome := read_outcome(folder, context.study_uid)) is not None:
+        return outcome  # the worker of an earlier attempt died after this was written and before the study had it
     request = _request(spec, claim, context)
     if spec.retry_out_of_memory:
-        request = replace(request, config=_as_before(request.config, folder / "config.yaml"))
+        request = replace(request, config=_with_earlier_batch_size(request.config, folder / "config.yaml"))
     run: Run = run_group if processes_of(request.config) > 1 else run_attempt
     row = run(request, report, stop)
     while row["outcome"] == "out_of_memory" and spec.retry_out_of_memory and (less := _halved(request.config)):
@@ -87,11 +87,11 @@ def run_trial(
         request = replace(request, config=less)
         row = run(request, report, stop)
     row = {**row, "waiting_s": round(waiting_s, 4), "total_s": round(row["total_s"] + waiting_s, 4)}
-    verdict = _verdict(spec, row)
-    if stop.is_set():  # after a suspension, say: then the folder may be another's
+    outcome = _trial_outcome(spec, row)
+    if stop.is_set():  # for example after a suspension: another worker may have the trial and its folder
         raise TrialInterrupted
-    write_outcome(folder, context.study_uid, verdict)
-    return verdict
+    write_outcome(folder, context.study_uid, outcome)
+    return outcome
 
 
 def _request(spec: SweepSpec, claim: TrialClaim, context: WorkerContext) -> TrialRequest:
@@ -120,8 +120,8 @@ def _halved(config: Config) -> Config | None:
     return overlay(config, keys)
 
 
-def _as_before(config: Config, path: Path) -> Config:
-    """Returns the config with the batch size that an earlier attempt had memory for, so that the trial can resume."""
+def _with_earlier_batch_size(config: Config, path: Path) -> Config:
+    """Returns the config with the batch size that fitted into memory in an earlier attempt, so that it can resume."""
     size = get_key(load_yaml(path), "data.batch_size") if path.exists() else None
     less: Config | None = config
     while less is not None and get_key(less, "data.batch_size") != size:
@@ -129,7 +129,7 @@ def _as_before(config: Config, path: Path) -> Config:
     return less or config
 
 
-def _verdict(spec: SweepSpec, row: Row) -> TrialOutcome:
+def _trial_outcome(spec: SweepSpec, row: Row) -> TrialOutcome:
     outcome, untold = row["outcome"], row.pop("untold", {})
     if outcome == "completed":
         values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
@@ -137,7 +137,7 @@ def _verdict(spec: SweepSpec, row: Row) -> TrialOutcome:
             return TrialOutcome(TrialState.COMPLETE, values, None, row, untold)  # type: ignore[arg-type]
         row |= {"outcome": "failed", "reason": "the best epoch has no value of the objective"}
     if outcome in ("diverged", "out_of_memory"):
-        # PRUNED with a violated constraint: samplers learn from that, and never look at FAIL.
+        # PRUNED with a violated constraint, because samplers ignore failed trials.
         return TrialOutcome(TrialState.PRUNED, None, outcome, row, untold)
     state = TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL
     return TrialOutcome(state, None, None, row, untold)

@@ -77,6 +77,18 @@ class Interrupted(BaseException):
     """Stands for a kill."""
 
 
+class At(Callback):
+    """Ends a run when a hook is called in an epoch, at a batch where it has one."""
+
+    def __init__(self, hook: str, epoch: int, batch: int = 0) -> None:
+        def end(trainer: Trainer, pl_module: LightningModule, *given: Any) -> None:
+            is_there = len(given) < 2 or given[1 if "start" in hook else 2] == batch
+            if trainer.current_epoch + 1 == epoch and is_there:
+                raise Interrupted
+
+        setattr(self, hook, end)
+
+
 class Stopper(Checkpoint):
     """Stops the run after an epoch, and knows so in its next attempt.
 

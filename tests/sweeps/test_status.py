@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,14 +10,13 @@ from optuna.trial import TrialState
 from sweep_specs import resolved_spec
 
 from sweeps import cli, status
-from sweeps.launch import LaunchOptions, SweepSupervisor
 from sweeps.live import LiveView
 from sweeps.results.files import read_results
 from sweeps.results.status_file import read_status
-from sweeps.spec.preflight import Checked
 from sweeps.status import Progress, launch_entries
 from sweeps.study.records import TrialClaim, TrialOutcome, now
 from sweeps.study.study import SharedStudy
+from sweeps.supervisor import SweepSupervisor
 
 
 @pytest.fixture
@@ -110,13 +108,12 @@ def test_a_password_is_not_told() -> None:
 def test_a_full_disk_is_said_once_and_gone_on_from(
     tmp_path: Path,
     study: SharedStudy,
+    progress: Progress,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     number: int,
 ) -> None:
-    engine = SimpleNamespace(command=SimpleNamespace(wandb="offline"), slots=[0, 1])
-    order = LaunchOptions(tmp_path, None, "offline")
-    sweep = SweepSupervisor(Checked(study.spec, 0, []), order, study, cast(Any, engine))
+    sweep = SweepSupervisor(study, cast(Any, None), progress)
     view = LiveView(study.spec)
     sweep._publish(view, "running")
     before = read_status(tmp_path)
