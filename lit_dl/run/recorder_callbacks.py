@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lit_dl.run.recorder import EpochEnd, RunRecorder
+from lit_dl.run.pruner import EpochEnd
+from lit_dl.run.recorder import RunRecorder
 
 
 class RecordEpoch(Checkpoint):

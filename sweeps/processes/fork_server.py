@@ -28,6 +28,7 @@ from lit_dl.errors import LitError
 # Thread pools of BLAS libraries are started by the import of numpy, and a process with threads must not fork.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _END_WITHIN_S = 5.0
+_MAX_TRIES = 5  # to fork a process from servers that die
 
 _server: ForkServer | None = None
 _parent_channel: Connection[Any, Any] | None = None
@@ -194,11 +195,11 @@ class ForkServer:
             environment: Variables to set or replace.
 
         Raises:
-            ForkServerDied: The server died; one that this process itself started was started again, and died again.
+            ForkServerDied: The server died. One that this process itself started is started again, but not forever.
         """
         variables = {**os.environ, **(environment or {})}
         request = ForkRequest(target, arguments, name, variables, os.getcwd(), sys.path)
-        for _ in range(1 if self._is_inherited else 2):
+        for _ in range(1 if self._is_inherited else _MAX_TRIES):
             self.start()
             try:
                 return self._send(request, output)

@@ -14,7 +14,7 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from lit_dl.errors import ConfigError
-from lit_dl.run.recorder import EpochEnd
+from lit_dl.run.pruner import EpochEnd
 
 Reporter = Callable[[int, float | None], str | None]
 """(epoch, objective) -> `stale`, `pruned`, `away` or `None`; see `SharedStudy.report`."""
@@ -31,7 +31,7 @@ class TrialTimedOut(BaseException):
 class TrialPruner:
     """Reports the objective at the end of each epoch that has one, and decides whether the trial is pruned.
 
-    The run's recorder calls it; see `lit_dl.run.recorder.Pruner`.
+    The run's recorder calls it; see `lit_dl.run.pruner.Pruner`.
 
     Args:
         report: Reports to the study. A value that cannot be reported for now is reported after a later epoch.

@@ -19,7 +19,8 @@ from lightning.pytorch.loggers import Logger
 from lit_dl.errors import ConfigError
 from lit_dl.run.early_stopping import EarlyStopping, early_stopping
 from lit_dl.run.epoch_rows import best_row, read_rows
-from lit_dl.run.recorder import EpochEnd, RunRecorder
+from lit_dl.run.pruner import EpochEnd
+from lit_dl.run.recorder import RunRecorder
 from lit_dl.run.recorder_callbacks import RecordEpoch
 from lit_dl.run.run_config import EarlyStoppingConfig
 from lit_dl.run.run_result import RunLocation

@@ -1,0 +1,50 @@
+"""The fork server dies: it is started again, but not forever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sweeps.processes import fork_server as module
+from sweeps.processes.fork_server import ForkServer, ForkServerDied
+
+
+class KilledWhileItImports(ForkServer):
+    """Kills the first servers that it starts."""
+
+    def __init__(self, kills: int) -> None:
+        super().__init__()
+        self.kills, self.starts = kills, 0
+
+    def start(self) -> None:
+        is_new = self._socket is None
+        super().start()
+        if is_new:
+            self.starts += 1
+            if self.starts <= self.kills:
+                assert self._process is not None
+                self._process.kill()
+
+
+@pytest.fixture
+def servers() -> Iterator[list[ForkServer]]:
+    made: list[ForkServer] = []
+    yield made
+    for server in made:
+        server.close()
+
+
+def test_a_server_that_is_killed_again_and_again_is_replaced(servers: list[ForkServer]) -> None:
+    servers.append(server := KilledWhileItImports(3))
+    process = server.fork("os:getpid", name="child")
+    assert process.wait(60) == process.pid % 256  # what `sys.exit` makes of a number
+    process.close()
+    assert server.starts == 4
+
+
+def test_a_server_that_always_dies_is_an_error(servers: list[ForkServer]) -> None:
+    servers.append(server := KilledWhileItImports(1000))
+    with pytest.raises(ForkServerDied, match="launch the sweep again"):
+        server.fork("os:getpid", name="child")
+    assert server.starts == module._MAX_TRIES
