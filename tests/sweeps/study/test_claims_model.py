@@ -381,23 +381,15 @@ def a_spec(**changes: Any) -> SweepSpec:
     return parse_spec(given, Path(), "claims")
 
 
+_SETTINGS = settings(
+    derandomize=True, database=None, deadline=None, stateful_step_count=40, suppress_health_check=list(HealthCheck)
+)
+
+
 def as_test(machine: type[RuleBasedStateMachine], max_examples: int) -> Any:
     """The test of a model, with the same examples each time."""
     case = machine.TestCase
-    return type(
-        case.__name__,
-        (case,),
-        {
-            "settings": settings(
-                derandomize=True,
-                database=None,
-                deadline=None,
-                max_examples=max_examples,
-                stateful_step_count=40,
-                suppress_health_check=list(HealthCheck),
-            )
-        },
-    )
+    return type(case.__name__, (case,), {"settings": settings(_SETTINGS, max_examples=max_examples)})
 
 
 TestClaims = as_test(Claims, 80)
