@@ -113,7 +113,7 @@ def _remove_empty_segments(folder: Path, run_id: str) -> None:
     """
     for path in folder.glob(f"wandb/offline-run-*-{run_id}/run-{run_id}.wandb"):
         if path.stat().st_size <= _HEADER_BYTES:
-            shutil.rmtree(path.parent)
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def _init_wandb(mode: Mode, **arguments: Any) -> Any:

@@ -20,7 +20,7 @@ from services import postgresql_server
 
 Config = dict[str, Any]
 
-# Files whose tests wait for processes the longest, in the order of their time. They run first, so that no worker of
+# Files whose tests wait for processes the longest. They run first, so that no worker of
 # pytest ends long after the others.
 LONGEST_FILES = (
     "test_tracking_online.py",

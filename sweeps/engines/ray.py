@@ -247,7 +247,7 @@ def _check_storage(command: WorkerCommand, nodes: list[dict[str, Any]]) -> None:
     """Refuses a study in a file when the cluster has other machines.
 
     Raises:
-        ConfigError: Name the storage in a database.
+        ConfigError: The study is in a file, and the cluster has other machines.
     """
     others = {node["NodeManagerHostname"] for node in nodes} - {socket.gethostname()}
     if others and not (command.url or "").startswith("postgresql"):

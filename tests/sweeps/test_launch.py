@@ -42,8 +42,8 @@ cli.main()
 """A launcher that does not share the fork server of the tests, to see that its own ends with it."""
 
 
-def sweeps(*words: object, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
-    return run_python(["-m", "sweeps", *words], cwd)
+def sweeps(*words: object) -> subprocess.CompletedProcess[str]:
+    return run_python(["-m", "sweeps", *words], REPOSITORY)
 
 
 def launch(folder: Path, spec: Path, *words: object, program: tuple[str, str] = ("-m", "sweeps")) -> Forked:

@@ -262,7 +262,7 @@ def launcher(command: WorkerCommand) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def _family(process: subprocess.Popen[str] | Forked) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -319,7 +319,7 @@ def test_a_sweep_on_ray_survives_its_actors(tmp_path: Path) -> None:
         tables = tmp_path / "run" / "trials"
         wait_for(lambda: process.poll() is not None or len(list(tables.glob("*/metrics.csv"))) >= 2, within_s=400)
         assert process.poll() is None, process.stderr
-        family = psutil.Process(process.pid).children(recursive=True)
+        family = _family(process)
         actor = next(p for p in family if p.name().startswith("ray::WorkerAct") and p.children())
         actor.kill()
         assert process.wait(180) == 0, process.stderr
