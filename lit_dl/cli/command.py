@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -13,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_dl.cli.lit_cli import LitCLI
 from lit_dl.config.keys import Config, normal_key, normalize, split_classes, unknown_key
 from lit_dl.config.overlay import CHOICES, merge, overlay
-from lit_dl.config.yaml_io import as_json, load_yaml
+from lit_dl.config.yaml_io import dump_yaml, load_yaml
 from lit_dl.errors import ConfigError, LitError
 
 
@@ -59,10 +60,11 @@ def command(argv: list[str]) -> None:
     config, rest = _read_configs(argv)
     paths, config = split_classes(config)
     if rest and rest[0] in LitCLI.subcommands() and config:
-        complete = LitCLI(paths, config, build=False).complete()  # parsed alone first, for errors that name the key
+        # Parsed alone first, for errors that name the key. The parser changes lists of classes in place.
+        complete = LitCLI(paths, deepcopy(config), build=False, partial=True).complete()
         if chosen := _choices_in(rest):
             config = overlay(split_classes(complete)[1], chosen)
-        rest = [rest[0], "--config", as_json(config), *rest[1:]]
+        rest = [rest[0], "--config", dump_yaml(config), *rest[1:]]
     try:
         LitCLI(paths, rest)
     except ConfigError as error:

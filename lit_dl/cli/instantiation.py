@@ -16,7 +16,7 @@ def instantiator(group: str) -> Callable[..., Any]:
         group: `model` or `data`. Exceptions of the class become a ConfigError with this key.
     """
 
-    def instantiate(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def instantiate(cls: type, /, *args: Any, **kwargs: Any) -> Any:
         with key_prefix(group):
             try:
                 return cls(*args, **kwargs)

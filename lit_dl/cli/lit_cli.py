@@ -36,7 +36,7 @@ _TRAINER_DEFAULTS = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-_PARSERS: dict[tuple[object, object], RunParser] = {}
+_PARSERS: dict[tuple[object, ...], RunParser] = {}
 
 
 class LitCLI(LightningCLI):
@@ -51,6 +51,7 @@ class LitCLI(LightningCLI):
         args: Command-line arguments; their subcommand is run. Or a run config in normal form without `class_path`.
             `None`: only the parser is made.
         build: Whether module, data and Trainer are made from a run config.
+        partial: Whether arguments without a default may be missing, as a command line may give them.
         location: Where a run from a config writes its files. `None`: it writes none.
         callbacks: More callbacks of the Trainer.
         on_row: Called with the metrics of each epoch.
@@ -67,12 +68,14 @@ class LitCLI(LightningCLI):
         args: list[str] | Config | None,
         *,
         build: bool = True,
+        partial: bool = False,
         location: RunLocation | None = None,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> None:
         self.paths = paths
         self.build = build and args is not None
+        self.partial = partial
         self.location = location
         self.more_callbacks = callbacks or []
         self.on_row = on_row
@@ -108,7 +111,7 @@ class LitCLI(LightningCLI):
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
         """Makes the parser. For run configs it is made once per process and pair of classes."""
-        key = (self._model_class, self.datamodule_class)
+        key = (*self.paths, self._model_class, self.datamodule_class)
         if add_subcommands or key not in _PARSERS:
             super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
         if not add_subcommands:
@@ -120,6 +123,7 @@ class LitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the keys of a run to those of Trainer, module and data."""
         assert isinstance(parser, RunParser)
+        parser.paths = self.paths
         parser.add_run_arguments()
 
     def _parse_ckpt_path(self) -> None:
@@ -142,7 +146,7 @@ class LitCLI(LightningCLI):
             elif isinstance(args, dict):
                 check_keys(args, self.parser.keys)
                 refuse_null(args, self.parser.types)
-                self.config = parser.parse_object(args)
+                self.config = parser.parse_object(args, _skip_required=self.partial)
             else:
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
@@ -150,17 +154,10 @@ class LitCLI(LightningCLI):
         check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
 
     def complete(self) -> Config:
-        """Returns the config with all defaults, in the form that `lit-dl fit --config` takes."""
-        config = self.config.get(str(self.subcommand), self.config)
+        """Returns the config with all defaults that can be written, in the form that `lit-dl fit --config` takes."""
         parser = self._parser(self.subcommand)
         assert isinstance(parser, RunParser)
-        values = parser.plain(config)
-        for group, path in zip(("model", "data"), self.paths, strict=True):
-            if path is None:
-                values.pop(group, None)
-            else:
-                values[group] = {"class_path": path, **values.get(group, {})}
-        return lightning_form(values)
+        return parser.complete(self.config.get(str(self.subcommand), self.config))
 
     # The objects
 

@@ -1,17 +1,26 @@
-"""The parser of run configs."""
+"""The parser of run configs, and how it writes what it has parsed."""
 
 from __future__ import annotations
 
 import json
+import os
+from argparse import Action
+from collections import deque
 from collections.abc import Mapping
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
 from jsonargparse import Namespace
+from jsonargparse._common import parser_context
+from jsonargparse._typehints import ActionTypeHint
+from jsonargparse._util import object_path_serializer
+from jsonargparse.typing import get_registered_type
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lit_dl.config.keys import Config
+from lit_dl.config.keys import Config, lightning_form
+from lit_dl.config.yaml_io import dump_yaml
+from lit_dl.errors import ConfigError
 from lit_dl.run.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
 
 # Arguments of a command that are no keys of a run config: `config.yaml` does not hold them.
@@ -20,10 +29,15 @@ _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
 class RunParser(LightningArgumentParser):
-    """A parser that computes its defaults, keys and types once.
+    """A parser that computes its defaults, keys and types once, and has no default that a config cannot hold.
 
     jsonargparse computes the defaults of all arguments at every parse, which takes a fifth of the time of a parse.
+
+    It also makes a parser of this class for each class that a config names, such as a callback.
     """
+
+    paths: tuple[str, str | None] | None = None
+    """Import paths of the LightningModule and of the LightningDataModule. `None`: this is no parser of a run config."""
 
     _cached_defaults: Namespace | None = None
 
@@ -41,59 +55,116 @@ class RunParser(LightningArgumentParser):
 
     def cache_defaults(self) -> None:
         """Computes the defaults for all later parses. Arguments must not be added after this call."""
-        self._cached_defaults = super().get_defaults()
+        self._cached_defaults = self.get_defaults()
 
     def get_defaults(self, *args: Any, **kwargs: Any) -> Namespace:
-        """Returns the defaults of all arguments."""
-        cached = self._cached_defaults
-        return super().get_defaults(*args, **kwargs) if cached is None else cached.clone()
+        """Returns the defaults of all arguments, without those that a config cannot hold.
+
+        The class itself applies a default that is missing here. A default of another type, such as an object, would
+        reach the class as a text once the config has been written and read.
+        """
+        if self._cached_defaults is not None:
+            return self._cached_defaults.clone()
+        defaults = super().get_defaults(*args, **kwargs)
+        for action in self._actions:
+            is_value = isinstance(action, ActionTypeHint) and action.dest in defaults
+            if is_value and not self._reads_back(action, defaults[action.dest]):
+                del defaults[action.dest]
+        return defaults
+
+    def _reads_back(self, action: Action, value: Any) -> bool:
+        """Whether the value of an argument is the same after it has been written and read."""
+        if type(value) in _PLAIN_TYPES:
+            return True
+        try:
+            with parser_context(lenient_check=True, load_value_mode=self.parser_mode):
+                read = self._check_value_key(action, plain(value), action.dest, None)
+            return type(read) is type(value) and bool(read == value)
+        except Exception:  # of a class of the user's, whose text or comparison can raise anything
+            return False
 
     @cached_property
     def keys(self) -> list[str]:
         """Dotted keys of all arguments of a run config, in normal form."""
-        return [key for key in self.get_defaults().keys() if key not in _COMMAND_ARGUMENTS]  # noqa: SIM118 - no dict
+        defaults = self.get_defaults()
+        left_to_class = [key for key in self.types if key not in defaults]
+        return [key for key in [*defaults.keys(), *left_to_class] if key not in _COMMAND_ARGUMENTS]
 
     @cached_property
     def types(self) -> dict[str, Any]:
         """The annotation of each key that has one."""
-        types = {action.dest: getattr(action, "_typehint", None) for action in self._actions}
-        return {key: kind for key, kind in types.items() if kind is not None}
+        return {action.dest: action._typehint for action in self._actions if isinstance(action, ActionTypeHint)}
 
-    def plain(self, config: Namespace) -> Config:
-        """Returns a parsed config as data that YAML holds, without the arguments of the command."""
+    def complete(self, config: Namespace) -> Config:
+        """Returns a parsed config in the form that `lit-dl fit --config` takes.
+
+        Raises:
+            ConfigError: A value that was set cannot be written.
+        """
+        return self._as_run_config(_plain_mapping(config.clone(with_meta=False), ""))
+
+    def _as_run_config(self, values: Config) -> Config:
+        """Returns values with the class paths, and without the arguments of the command."""
+        assert self.paths is not None
+        values = {key: value for key, value in values.items() if key not in _COMMAND_ARGUMENTS}
+        for group, path in zip(("model", "data"), self.paths, strict=True):
+            if path is None:
+                values.pop(group, None)
+            else:
+                values[group] = {"class_path": path, **values.get(group, {})}
+        return lightning_form(values)
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Returns a parsed config as YAML that `--config` takes; `--print_config` prints this."""
+        if self.paths is None:
+            return super().dump(*args, **kwargs)
+        return dump_yaml(self._as_run_config(json.loads(super().dump(*args, **{**kwargs, "format": "json"}))))
+
+
+def _plain_mapping(values: Namespace, prefix: str) -> Config:
+    """Returns groups of arguments as plain data; an error names the dotted key."""
+    result = {}
+    for name, value in values.items(branches=True, nested=False):
+        if isinstance(value, Namespace):
+            result[name] = _plain_mapping(value, f"{prefix}{name}.")
+            continue
         try:
-            values: Config = _plain(config)
-        except TypeError:  # an object of another type: jsonargparse has serializers for many
-            options: dict[str, Any] = {"skip_unset": False, "skip_validation": True}
-            values = json.loads(self.dump(_without_enums(config), format="json", **options))
-        return {key: value for key, value in values.items() if key not in _COMMAND_ARGUMENTS}
+            result[name] = plain(value)
+        except ValueError as error:
+            raise ConfigError(f"{prefix}{name}", f"must be a value that YAML can hold ({error})") from None
+    return result
 
 
-def _plain(value: Any) -> Any:
-    """Returns a parsed value as mappings, lists and scalars.
+def plain(value: Any) -> Any:
+    """Returns a parsed value as mappings, lists and scalars, which the parser reads back as the type of the argument.
 
     Raises:
-        TypeError: The value is, or holds, an object of another type.
+        ValueError: The value is, or holds, an object that has no text.
     """
     if type(value) in _PLAIN_TYPES:
         return value
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return value.name  # the parser reads names
     if isinstance(value, Namespace):
-        return {name: _plain(part) for name, part in vars(value).items()}
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    raise TypeError(f"{type(value).__name__} is no plain data")
+        return {name: plain(part) for name, part in value.items(branches=True, nested=False)}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {plain(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | deque):
+        return [plain(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(plain, value), key=repr)  # in the same order in every process
+    return _text(value)
 
 
-def _without_enums(value: Any) -> Any:
-    """Returns a copy of a parsed config with the value of each enum in its place; jsonargparse would write its name."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Namespace):
-        return Namespace(**{name: _without_enums(part) for name, part in vars(value).items()})
-    if isinstance(value, dict):
-        return {name: _without_enums(part) for name, part in value.items()}
-    return [_without_enums(part) for part in value] if isinstance(value, list) else value
+def _text(value: Any) -> Any:
+    """Returns an object as the parser reads it: the text of a registered type, a path, or an import path."""
+    if registered := next(filter(None, map(get_registered_type, type(value).__mro__)), None):
+        return registered.serializer(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for base in (int, float, str):
+        if isinstance(value, base):
+            return base(value)
+    return object_path_serializer(value)

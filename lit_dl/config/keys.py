@@ -95,9 +95,12 @@ def _group(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the dotted key and the value of every leaf. An empty mapping is a leaf."""
+    """Yields the dotted key and the value of every leaf.
+
+    An empty mapping is a leaf, and so is one with a key that is no text or has a dot, such as `{val.acc: 1}`.
+    """
     for key, value in config.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(isinstance(k, str) and "." not in k for k in value):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

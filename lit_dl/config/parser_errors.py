@@ -11,6 +11,8 @@ import re
 from lit_dl.config.keys import normal_key
 from lit_dl.errors import ConfigError, unknown_name
 
+_SUBCOMMAND = re.compile(r"^(fit|validate|test|predict)\.")
+
 
 def to_config_error(message: str) -> ConfigError:
     """Returns the error for a message of jsonargparse: the key, what must hold, and the value that was given."""
@@ -33,7 +35,7 @@ def _key_in(text: str) -> str:
     """Returns the dotted key that a message is about, in normal form; empty where it names none."""
     patterns = (r"arguments are required: ([^ ,]+)", r'[Kk]ey "([^"]+)"', r"argument --([\w.]+)")
     found = next((match for pattern in patterns if (match := re.search(pattern, text))), None)
-    return normal_key(found.group(1)) if found else ""
+    return normal_key(_SUBCOMMAND.sub("", found.group(1))) if found else ""
 
 
 def _wrong_type(key: str, value: str, types: str) -> ConfigError:

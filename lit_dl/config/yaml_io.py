@@ -6,7 +6,6 @@ text so that both read it back as text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,8 +93,3 @@ def load_yaml(path: Path) -> Config:
 def dump_yaml(config: Mapping[str, Any]) -> str:
     """Returns a mapping as YAML, in its own order; `parse_yaml` reads back equal values."""
     return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
-
-
-def as_json(value: Any) -> str:
-    """Returns a value as one line of JSON, which every YAML reader also accepts."""
-    return json.dumps(value, sort_keys=False)

@@ -51,7 +51,8 @@ def config_hash(config: Config) -> str:
     """Returns a hash of everything in a config that changes the results of the run: not devices, threads, tracking."""
     trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in _DEVICE_KEYS}
     rest = {key: value for key, value in config.items() if key not in ("trainer", "threads", "tracking")}
-    text = json.dumps({**rest, "trainer": trainer}, sort_keys=True, default=str)
+    text = json.dumps({**rest, "trainer": trainer}, default=str)
+    text = json.dumps(json.loads(text), sort_keys=True)  # keys that are numbers are texts now, so that they sort
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -57,11 +57,11 @@ def test_import_class_refuses_what_is_no_class() -> None:
 
 
 def test_a_complete_config_holds_plain_values() -> None:
-    """Enums by value, paths and durations as text, tuples as lists: what YAML writes."""
+    """Enums by name, paths and durations as text, tuples as lists: what YAML writes."""
     given = {"class_path": "foreign.Typed", "init_args": {"parts": [1, "a", {"b": None}], "weights": {"x": 0.5}}}
     arguments = parse_config({"model": given})["model"]["init_args"]
     assert arguments == {
-        "mode": "fast",
+        "mode": "FAST",
         "folder": "a/b",
         "size": [3, 4],
         "wait": "0:01:30",
