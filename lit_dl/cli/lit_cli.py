@@ -20,7 +20,7 @@ from lit_dl.cli.parser import RunParser
 from lit_dl.cli.technique_help import TechniqueHelp
 from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder, refuse_null
 from lit_dl.config.classes import import_class
-from lit_dl.config.keys import Config, check_keys, lightning_form, split_classes
+from lit_dl.config.keys import Config, check_keys, split_classes
 from lit_dl.config.parser_errors import to_config_error
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
