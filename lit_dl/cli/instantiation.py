@@ -1,31 +1,53 @@
-"""Turns exceptions that are raised while objects are made into errors about a key."""
+"""The classes that a config names as functions, and exceptions of classes as errors about a key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
+from jsonargparse.typing import class_from_function
+
+from lit_dl.config.classes import import_factory
 from lit_dl.errors import ConfigError, LitError, key_prefix
 
 
-def instantiator(group: str) -> Callable[..., Any]:
+def class_at(key: str, path: str, base: type) -> type[Any]:
+    """Returns the class at an import path; for a function, a class that is made by calling the function.
+
+    Raises:
+        ConfigError: There is none, or it is not a subclass of `base`.
+    """
+    factory, made = import_factory(key, path, base)
+    return factory if isinstance(factory, type) else _class_from(factory, made)
+
+
+@cache  # a parser is made once for each class
+def _class_from(function: Callable[..., Any], made: type) -> type[Any]:
+    return class_from_function(function, made, name=f"made_by_{id(function)}")  # jsonargparse wants a unique name
+
+
+def instantiator(group: str, base: type) -> Callable[..., Any]:
     """Returns a function that calls a class, for `instantiators` of jsonargparse.
 
     Args:
         group: `model` or `data`. Exceptions of the class become a ConfigError with this key.
+        base: The class that the object must be of.
     """
 
     def instantiate(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(getattr(cls, "wrapped_function", cls), "__name__", cls.__name__)
         with key_prefix(group):
             try:
-                return cls(*args, **kwargs)
+                made = cls(*args, **kwargs)
             except LitError:
                 raise
             except (Exception, SystemExit) as error:
-                raise ConfigError(
-                    "", f"{cls.__name__} refuses its arguments ({type(error).__name__}: {error})"
-                ) from error
+                raise ConfigError("", f"{name} refuses its arguments ({type(error).__name__}: {error})") from error
+            if not isinstance(made, base):
+                raise ConfigError("class_path", f"must make a {base.__name__}; {name} made a {type(made).__name__}")
+        return made
 
     return instantiate
 

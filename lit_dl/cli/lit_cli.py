@@ -15,11 +15,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.console import print_result, print_row
-from lit_dl.cli.instantiation import instantiator, trainer_errors
+from lit_dl.cli.instantiation import class_at, instantiator, trainer_errors
 from lit_dl.cli.parser import RunParser
 from lit_dl.cli.technique_help import TechniqueHelp
 from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder, refuse_null
-from lit_dl.config.classes import import_class
 from lit_dl.config.keys import Config, check_keys, split_classes
 from lit_dl.config.parser_errors import to_config_error
 from lit_dl.data.in_memory import InMemoryDataModule
@@ -81,8 +80,8 @@ class LitCLI(LightningCLI):
         self.on_row = on_row
         if isinstance(args, list):
             self._keep_only_subcommand(args)
-        module = import_class("model.class_path", paths[0], LightningModule)
-        data = import_class("data.class_path", paths[1], LightningDataModule) if paths[1] else None
+        module = class_at("model.class_path", paths[0], LightningModule)
+        data = class_at("data.class_path", paths[1], LightningDataModule) if paths[1] else None
         options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "formatter_class": TechniqueHelp}
         super().__init__(
             module,
@@ -127,12 +126,17 @@ class LitCLI(LightningCLI):
         parser.add_run_arguments()
 
     def _parse_ckpt_path(self) -> None:
-        """Takes the arguments of the model from a checkpoint, as LightningCLI does, after it has been checked."""
+        """Takes the arguments of the model from a checkpoint, as LightningCLI does, after it has been checked.
+
+        A checkpoint knows the arguments of a class, but not those of a function that made the model.
+        """
         subcommand = self.config.get("subcommand")
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is None or path in ("best", "last", "hpc", "registry"):
             return
         check_checkpoint(Path(path))
+        if hasattr(self._model_class, "wrapped_function"):
+            return
         try:
             super()._parse_ckpt_path()
         except argparse.ArgumentError as error:
@@ -175,7 +179,7 @@ class LitCLI(LightningCLI):
             return
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
         bases = {"model": LightningModule, "data": LightningDataModule}
-        instantiators = [(instantiator(group), base, True) for group, base in bases.items()]
+        instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
         self.config_init = self.parser.instantiate(self.config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from argparse import Action
 from collections import deque
@@ -13,7 +12,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse._common import parser_context
-from jsonargparse._typehints import ActionTypeHint
+from jsonargparse._typehints import ActionTypeHint, subclasses_disabled_remove_class_path
 from jsonargparse._util import object_path_serializer
 from jsonargparse.typing import get_registered_type
 from lightning.pytorch.cli import LightningArgumentParser
@@ -101,11 +100,8 @@ class RunParser(LightningArgumentParser):
         Raises:
             ConfigError: A value that was set cannot be written.
         """
-        return self._as_run_config(_plain_mapping(config.clone(with_meta=False), ""))
-
-    def _as_run_config(self, values: Config) -> Config:
-        """Returns values with the class paths, and without the arguments of the command."""
         assert self.paths is not None
+        values = _plain_mapping(config.clone(with_meta=False))
         values = {key: value for key, value in values.items() if key not in _COMMAND_ARGUMENTS}
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
@@ -114,14 +110,33 @@ class RunParser(LightningArgumentParser):
                 values[group] = {"class_path": path, **values.get(group, {})}
         return lightning_form(values)
 
-    def dump(self, *args: Any, **kwargs: Any) -> str:
-        """Returns a parsed config as YAML that `--config` takes; `--print_config` prints this."""
+    def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
+        """Returns a parsed config as YAML; that of a run in the form that `--config` takes, for `--print_config`."""
         if self.paths is None:
-            return super().dump(*args, **kwargs)
-        return dump_yaml(self._as_run_config(json.loads(super().dump(*args, **{**kwargs, "format": "json"}))))
+            return super().dump(namespace, *args, **options)
+        self.validate(namespace)
+        namespace = subclasses_disabled_remove_class_path(
+            namespace.clone()
+        )  # as jsonargparse does at the end of a parse
+        if options.get("skip_default"):
+            namespace = _changes(namespace, self.get_defaults())
+        return dump_yaml(self.complete(namespace))
 
 
-def _plain_mapping(values: Namespace, prefix: str) -> Config:
+def _changes(values: Namespace, defaults: Namespace) -> Namespace:
+    """Returns the arguments whose value is not the default. The arguments of a class stay together with its path."""
+    changes = Namespace()
+    for name, value in values.items(branches=True, nested=False):
+        default = defaults.get(name, ...)
+        if isinstance(value, Namespace) and isinstance(default, Namespace) and "class_path" not in value:
+            if below := _changes(value, default):
+                changes[name] = below
+        elif type(value) is not type(default) or value != default:
+            changes[name] = value
+    return changes
+
+
+def _plain_mapping(values: Namespace, prefix: str = "") -> Config:
     """Returns groups of arguments as plain data; an error names the dotted key."""
     result = {}
     for name, value in values.items(branches=True, nested=False):
@@ -130,7 +145,7 @@ def _plain_mapping(values: Namespace, prefix: str) -> Config:
             continue
         try:
             result[name] = plain(value)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:  # TypeError: a key of a mapping that YAML does not know
             raise ConfigError(f"{prefix}{name}", f"must be a value that YAML can hold ({error})") from None
     return result
 

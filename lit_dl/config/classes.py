@@ -1,9 +1,11 @@
-"""Imports classes by their import path."""
+"""Imports classes, and functions that make objects of a class, by their import path."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Self, TypeVar, get_type_hints
 
 from lit_dl.errors import ConfigError
 
@@ -19,14 +21,55 @@ def import_class(key: str, path: str, base: type) -> type[Any]:
     Raises:
         ConfigError: The class cannot be imported, or is not a subclass of `base`.
     """
+    found = _import(key, path)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(key, f"must be a {base.__name__}; {path!r} is not")
+    return found
+
+
+def import_factory(key: str, path: str, base: type) -> tuple[Callable[..., Any], type[Any]]:
+    """Returns what makes an object of a class, and the class: the class itself, or a function that is annotated with it.
+
+    Args:
+        key: Dotted key of the path, for error messages.
+        path: Such as `package.module.Class`, `package.module.function`, or `package.module.Class.from_something`.
+        base: The class that it must be a subclass of.
+
+    Raises:
+        ConfigError: There is no such object, or it does not make objects of `base`.
+    """
+    found = _import(key, path)
+    made = found if isinstance(found, type) or not callable(found) else _returned_class(found)
+    if not (isinstance(made, type) and issubclass(made, base)):
+        must = f"must be a {base.__name__}, or a function whose return annotation is one"
+        raise ConfigError(key, f"{must}; {path!r} is not")
+    return found, made
+
+
+def _returned_class(function: Callable[..., Any]) -> Any:
+    """Returns the annotation of what a function returns. A class method without one is taken to return its class."""
+    owner = getattr(function, "__self__", None)
+    try:
+        returned = get_type_hints(function).get("return", Self)
+    except Exception:  # another annotation names what only a type checker imports
+        returned = inspect.signature(function).return_annotation
+    return owner if returned is Self or isinstance(returned, TypeVar) else returned
+
+
+def _import(key: str, path: str) -> Any:
+    """Returns the object at an import path: an attribute of a module, or of a class in it."""
     if not isinstance(path, str) or not path.rpartition(".")[0].strip("."):
         raise ConfigError(key, f"must be an import path, package.module.Class; got {path!r}")
-    module, _, name = path.rpartition(".")
+    parent, _, name = path.rpartition(".")
     try:
-        cls = getattr(import_module(module), name)
+        try:
+            owner = import_module(parent)
+        except ModuleNotFoundError as error:
+            module, _, outer = parent.rpartition(".")
+            if error.name != parent or not module:
+                raise
+            owner = getattr(import_module(module), outer)
+        return getattr(owner, name)
     except Exception as error:  # a foreign module can raise anything when it is imported
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise ConfigError(key, f"must be a {base.__name__}; {path!r} is not")
-    return cls

@@ -66,7 +66,7 @@ def write_spec(folder: Path, **changes: Any) -> Path:
 
 def resolved_spec(folder: Path, **changes: Any) -> SweepSpec:
     """The spec, checked without running a step. A process checks the same spec once: a check takes half a second."""
-    key = json.dumps(changes, sort_keys=True, default=repr)
+    key = json.dumps(changes, default=repr)
     if key not in _RESOLVED:
         given = tiny_spec(folder, **{"check": "parse", **changes})
         _RESOLVED[key] = check_spec(parse_spec(given, folder, "tiny")).spec
