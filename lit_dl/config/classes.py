@@ -28,7 +28,7 @@ def import_class(key: str, path: str, base: type) -> type[Any]:
 
 
 def import_factory(key: str, path: str, base: type) -> tuple[Callable[..., Any], type[Any]]:
-    """Returns what makes an object of a class, and the class: the class itself, or a function that is annotated with it.
+    """Returns what makes an object, and its class: the class itself, or a function that is annotated with it.
 
     Args:
         key: Dotted key of the path, for error messages.

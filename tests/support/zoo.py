@@ -1,3 +1,4 @@
+# ruff: noqa: B006, B008, UP042 - as people write it
 """A module of someone else's with an argument of every kind of type, which logs what it was given."""
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from inspect import isfunction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from zlib import crc32
 
 import torch
@@ -146,7 +147,7 @@ class Zoo(Described):
         super().__init__(locals() | {"make": make and make([nn.Parameter(torch.zeros(1))])})
 
 
-def build_zoo(needed: int = 1, size: Size = Size.SMALL) -> Zoo:
+def build_zoo(needed: int = 1, size: Size | None = None) -> Zoo:
     """A function that makes a module.
 
     Args:
@@ -171,13 +172,29 @@ def build_ones(count: int = 2) -> Ones:
     return Ones(3, count)
 
 
+def build_refusing(needed: int) -> Zoo:
+    """A function that refuses its argument."""
+    raise ValueError(f"not {needed}")
+
+
 class Made(Zoo):
     """Has ways to be made."""
+
+    class Inner(Zoo):
+        """Is inside of another class."""
 
     @classmethod
     def typed(cls, needed: int) -> Made:
         return cls(needed)
 
     @classmethod
+    def annotated_self(cls, needed: int) -> Self:
+        return cls(needed)
+
+    @classmethod
     def untyped(cls, needed: int):  # type: ignore[no-untyped-def]
         return cls(needed)
+
+
+class MadeAgain(Made):
+    """Inherits them."""

@@ -25,7 +25,7 @@ AVERAGING = {
 }
 TIMER = {"class_path": "lightning.pytorch.callbacks.Timer", "init_args": {"duration": "00:01:00:00"}}
 NUMBERS = st.floats(allow_nan=False)
-TEXTS = st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=8)
+TEXTS = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=8)
 OPTIONS = st.fixed_dictionaries({}, optional={"name": TEXTS, "lr": NUMBERS, "sizes": st.lists(st.integers())})
 PARTS = st.fixed_dictionaries(
     {"class_path": st.just("zoo.Gain")},

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from paths import REPOSITORY
 
-from lit_dl.cli.lit_cli import build_run
+from lit_dl.cli.lit_cli import build_run, parse_config
 from lit_dl.config.keys import normalize
 from lit_dl.config.overlay import merge
-from lit_dl.config.yaml_io import load_yaml
+from lit_dl.config.yaml_io import dump_yaml, load_yaml, parse_yaml
 from lit_dl.modules.supervised import SupervisedModule
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.preflight import check_spec
@@ -20,20 +20,26 @@ SWEEPS = sorted([*(REPOSITORY / "configs" / "sweeps").rglob("*.yaml"), *(REPOSIT
 
 
 @pytest.mark.parametrize("path", FITS, ids=lambda path: path.stem)
-def test_a_run_config_trains_and_validates(path: Path) -> None:
+def test_a_run_config_trains_and_validates_and_so_does_what_is_written_of_it(path: Path) -> None:
     limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu"}
     run = build_run(merge(normalize(load_yaml(path)), {"trainer": limits}))
     run.fit()
     assert isinstance(run.module, SupervisedModule)
     assert set(run.module.logged()) <= set(run.rows[0])
+    again = build_run(parse_yaml(dump_yaml(run.config), "config.yaml"))
+    assert again.config == run.config
+    again.fit()
+    assert {**again.rows[0], "elapsed_s": 0} == {**run.rows[0], "elapsed_s": 0}
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_sweep_passes_its_checks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))
-    spec = load_spec(path)
-    assert spec.objectives[0].metric in check_spec(spec).metrics
+    checked = check_spec(load_spec(path))
+    assert checked.spec.objectives[0].metric in checked.metrics
+    complete = parse_config(checked.spec.configuration(checked.spec.space.first(), None, 0))
+    assert parse_config(parse_yaml(dump_yaml(complete), "config.yaml")) == complete
 
 
 def test_each_is_listed_with_what_it_gives() -> None:
