@@ -24,7 +24,7 @@ def class_at(key: str, path: str, base: type) -> type[Any]:
 
 
 @cache  # a parser is made once for each class
-def _class_from(function: Callable[..., Any], made: type) -> type[Any]:
+def _class_from(function: Callable[..., Any], made: Any) -> type[Any]:
     return class_from_function(function, made, name=f"made_by_{id(function)}")  # jsonargparse wants a unique name
 
 

@@ -65,21 +65,26 @@ class RunParser(LightningArgumentParser):
         if self._cached_defaults is not None:
             return self._cached_defaults.clone()
         defaults = super().get_defaults(*args, **kwargs)
-        for action in self._actions:
-            is_value = isinstance(action, ActionTypeHint) and action.dest in defaults
-            if is_value and not self._reads_back(action, defaults[action.dest]):
-                del defaults[action.dest]
+        for key in self._unwritable:
+            # A dataclass has defaults of its own, which `group: Options = Options(loss=MSELoss())` overrides.
+            if self.paths is None or key not in self._defaults:
+                del defaults[key]
         return defaults
 
+    @cached_property
+    def _unwritable(self) -> dict[str, Any]:
+        """The defaults that are not the same after they have been written and read, by key."""
+        defaults = super().get_defaults()
+        actions = [action for action in self._actions if isinstance(action, ActionTypeHint) and action.dest in defaults]
+        return {a.dest: defaults[a.dest] for a in actions if not self._reads_back(a, defaults[a.dest])}
+
     def _reads_back(self, action: Action, value: Any) -> bool:
-        """Whether the value of an argument is the same after it has been written and read."""
         if type(value) in _PLAIN_TYPES:
             return True
         try:
             with parser_context(lenient_check=True, load_value_mode=self.parser_mode):
-                read = self._check_value_key(action, plain(value), action.dest, None)
-            return type(read) is type(value) and bool(read == value)
-        except Exception:  # of a class of the user's, whose text or comparison can raise anything
+                return _is_same(self._check_value_key(action, plain(value), action.dest, None), value)
+        except Exception:  # of a class of the user's, whose text can raise anything
             return False
 
     @cached_property
@@ -101,8 +106,11 @@ class RunParser(LightningArgumentParser):
             ConfigError: A value that was set cannot be written.
         """
         assert self.paths is not None
-        values = _plain_mapping(config.clone(with_meta=False))
-        values = {key: value for key, value in values.items() if key not in _COMMAND_ARGUMENTS}
+        config = config.clone(with_meta=False)
+        for key, default in self._unwritable.items():
+            if _is_same(config.get(key), default):
+                del config[key]
+        values = {key: value for key, value in _plain_mapping(config).items() if key not in _COMMAND_ARGUMENTS}
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
                 values.pop(group, None)
@@ -113,14 +121,21 @@ class RunParser(LightningArgumentParser):
     def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:
         """Returns a parsed config as YAML; that of a run in the form that `--config` takes, for `--print_config`."""
         if self.paths is None:
-            return super().dump(namespace, *args, **options)
-        self.validate(namespace)
-        namespace = subclasses_disabled_remove_class_path(
-            namespace.clone()
-        )  # as jsonargparse does at the end of a parse
+            text: str = super().dump(namespace, *args, **options)
+            return text
+        # As jsonargparse does at the end of a parse.
+        namespace = subclasses_disabled_remove_class_path(namespace.clone())
         if options.get("skip_default"):
             namespace = _changes(namespace, self.get_defaults())
         return dump_yaml(self.complete(namespace))
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two values are equal and of one type. False for values that cannot be compared, such as tensors."""
+    try:
+        return value is other or (type(value) is type(other) and bool(value == other))
+    except Exception:
+        return False
 
 
 def _changes(values: Namespace, defaults: Namespace) -> Namespace:
@@ -131,7 +146,7 @@ def _changes(values: Namespace, defaults: Namespace) -> Namespace:
         if isinstance(value, Namespace) and isinstance(default, Namespace) and "class_path" not in value:
             if below := _changes(value, default):
                 changes[name] = below
-        elif type(value) is not type(default) or value != default:
+        elif not _is_same(value, default):
             changes[name] = value
     return changes
 

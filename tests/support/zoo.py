@@ -1,4 +1,4 @@
-# ruff: noqa: B006, B008, UP042 - as people write it
+# ruff: noqa: B006, B008, RUF009, UP042 - as people write it
 """A module of someone else's with an argument of every kind of type, which logs what it was given."""
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ class Options:
     name: str = "adam"
     lr: float = 1e-3
     sizes: list[int] = field(default_factory=lambda: [1])
+
+
+@dataclass
+class Parts:
+    """A group of arguments that are objects."""
+
+    loss: nn.Module = field(default_factory=nn.CrossEntropyLoss)
+    device: torch.device = torch.device("cpu")
+    size: Size = Size.SMALL
 
 
 class Point(NamedTuple):
@@ -104,7 +113,12 @@ class Defaults(Described):
         typed_size: Size = Size.SMALL,
         typed_identity: Callable[[Any], Any] = lambda x: x,
         groups: list[Options] = [Options("sgd")],
+        parts: Parts = Parts(nn.MSELoss(), size=Size.LARGE),
+        maybe_parts: Parts | None = Parts(nn.MSELoss()),
+        mode_or_text: Mode | str = Mode.FIXED,
         limit: float = float("inf"),
+        weights=torch.ones(2),
+        bound={"a": torch.Size([1, 2])},
     ) -> None:
         super().__init__(locals())
 

@@ -37,7 +37,10 @@ def refused(*argv: str | Path) -> str:
         ("model: {network: {depth: -1}}", "model.network.depth: must be 0 or more; got -1"),
         ("data: {batch_size: 500}", "data.batch_size: must be at most the training split of 230; got 500"),
         ("model: {class_path: no_such.Module}", "model.class_path: 'no_such.Module' cannot be imported ("),
-        ("model: {class_path: foreign.Ones}", "model.class_path: must be a LightningModule; 'foreign.Ones' is not"),
+        (
+            "model: {class_path: foreign.Ones}",
+            "model.class_path: must be a LightningModule, or a function whose return annotation is one; ",
+        ),
         ("data: {class_path: Ones}", "data.class_path: must be an import path, package.module.Class; got 'Ones'"),
         ("tracking: {wandb: maybe}", "tracking.wandb: 'maybe' is not one of auto, offline, online, disabled"),
         ("model: {optimizer: {name: adma}}", "model.optimizer.name: 'adma' is not one of sgd, momentum"),
