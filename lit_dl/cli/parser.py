@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 from jsonargparse import Namespace
-from jsonargparse._common import parser_context
 from jsonargparse._typehints import ActionTypeHint, subclasses_disabled_remove_class_path
 from jsonargparse._util import object_path_serializer
 from jsonargparse.typing import get_registered_type
@@ -82,8 +81,7 @@ class RunParser(LightningArgumentParser):
         if type(value) in _PLAIN_TYPES:
             return True
         try:
-            with parser_context(lenient_check=True, load_value_mode=self.parser_mode):
-                return _is_same(self._check_value_key(action, plain(value), action.dest, None), value)
+            return _is_same(self._check_value_key(action, plain(value), action.dest, None), value)
         except Exception:  # of a class of the user's, whose text can raise anything
             return False
 

@@ -27,7 +27,7 @@ def import_class(key: str, path: str, base: type) -> type[Any]:
     return found
 
 
-def import_factory(key: str, path: str, base: type) -> tuple[Callable[..., Any], type[Any]]:
+def import_factory(key: str, path: str, base: type) -> tuple[Callable[..., Any], Any]:
     """Returns what makes an object, and its class: the class itself, or a function that is annotated with it.
 
     Args:
