@@ -138,15 +138,24 @@ class TrialQueue:
         """Writes the sampled values and queues the repeats of a new configuration.
 
         Returns:
-            The claim with its values; `None` when the trial was lost to another process.
+            The claim with its values; `None` when the trial was lost to another process, or fails here, because it was
+            enqueued with values that cannot be used: the trial is at fault then, and not its worker.
         """
         if suggestion is None or not claim.is_current(self._handle.storage.get_trial(claim.trial_id)):
             return None
         self._handle.check_lock()
+        if suggestion.refusal is not None:
+            self._fail(claim, suggestion.refusal)
+            return None
         suggestion.write()
         if claim.config_id == str(claim.number):
             self._enqueue_repeats(suggestion.values, {"config_id": claim.config_id}, range(1, self._spec.seeds))
         return replace(claim, values=suggestion.values)
+
+    def _fail(self, claim: TrialClaim, reason: str) -> None:
+        row = {"outcome": "failed", "reason": reason, "attempt": claim.attempt, "finished": now()}
+        self._handle.storage.set_trial_user_attr(claim.trial_id, "result", row)
+        self._handle.storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)
 
     def confirm(self, claim: TrialClaim) -> None:
         """Notes that a claim is complete, so that the next one does not requeue its trial."""
