@@ -18,7 +18,8 @@ from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
-from sweeps.study.sampling import dry_run_sampler, grid_size
+from sweeps.study.rehearsal import dry_run_sampler
+from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
 from sweeps.supervisor import SweepSupervisor
 

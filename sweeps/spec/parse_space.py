@@ -102,6 +102,13 @@ def _check_choices(key: str, values: Values) -> None:
     for number, text in enumerate(texts):
         if text in texts[:number]:
             raise ConfigError(f"{key}.choices", f"must not hold a value twice; {choices[number]!r} does")
+    for number, choice in enumerate(choices):
+        if not isinstance(choice, list | dict) and choice in choices[:number]:  # those are sampled as their JSON text
+            raise ConfigError(
+                f"{key}.choices",
+                f"must not hold two values that Python finds equal, as a sampler cannot tell them apart; got "
+                f"{choices[choices.index(choice)]!r} and {choice!r}; give each a name in presets",
+            )
 
 
 def _check_presets(key: str, values: Values) -> None:

@@ -197,9 +197,12 @@ def _check_run_value(key: str, value: object, parameter: Parameter) -> None:
 # Optional keys
 
 
-def _plugin(given: object, key: str) -> Plugin | None:
-    if given is None:
-        return None
+def parse_plugin(given: object, key: str) -> Plugin:
+    """Returns a class with its arguments, from a mapping or from the name of the class alone.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     if isinstance(given, str):
         return Plugin(given)
     values = mapping(given, key)
@@ -234,8 +237,8 @@ def _limit(value: object, key: str) -> float | None:
 
 # How each optional key is parsed. A key that is not given has the default of `SweepSpec`.
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
-    "sampler": lambda value: _plugin(value, "sampler") or SweepSpec.sampler,
-    "pruner": lambda value: _plugin(value, "pruner"),
+    "sampler": lambda value: SweepSpec.sampler if value is None else parse_plugin(value, "sampler"),
+    "pruner": lambda value: None if value is None else parse_plugin(value, "pruner"),
     "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
     "check": lambda value: one_of(value, "check", CHECKS),
     "workers": _workers,
