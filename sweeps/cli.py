@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lit_dl.errors import ConfigError, LitError
+from lit_dl.files import expand_path
 from sweeps.engines.registry import ENGINES
 
 if TYPE_CHECKING:
@@ -158,11 +159,11 @@ def replay(args: argparse.Namespace) -> int:
 
 def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
+    add("spec", metavar="SPEC.yaml", type=expand_path, help="what to sweep; see configs/sweeps")
     add("--n_trials", metavar="N", help="runs in total, over all interruptions")
     add("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
     add("--engine", choices=tuple(ENGINES), default="local", help="where workers run; default: here")
-    add("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
+    add("--run_dir", metavar="DIR", type=expand_path, help="default: runs/NAME; one that exists is continued")
     add("--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR")
     add("--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline")
     add("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
@@ -172,7 +173,7 @@ def _launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _worker_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("run_dir", metavar="RUN_DIR", nargs="?", help="with --study, where to put files: runs/NAME")
+    add("run_dir", metavar="RUN_DIR", nargs="?", type=expand_path, help="with --study, where to put files: runs/NAME")
     add("--study", metavar="NAME", help="a study in --storage, where there is no run folder yet")
     add("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
     slot = int(os.environ.get("SLURM_PROCID", "0"))
@@ -183,17 +184,17 @@ def _worker_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_dir_and_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR")
-    parser.add_argument("--output", metavar="FILE", help="default: RUN_DIR/report.html")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
+    parser.add_argument("--output", metavar="FILE", type=expand_path, help="default: RUN_DIR/report.html")
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
     parser.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
 
 

@@ -12,6 +12,7 @@ from lit_dl.config.keys import Config, flatten, normal_key, normalize
 from lit_dl.config.overlay import overlay
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError, suggest
+from lit_dl.files import expand_path
 from sweeps.spec.objective import DIRECTIONS, Objective
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
@@ -93,7 +94,7 @@ def _check_spec_keys(given: Mapping[str, Any]) -> None:
 
 def _base(given: object, folder: Path) -> Config:
     if isinstance(given, str):
-        return normalize(load_yaml(folder / given))
+        return normalize(load_yaml(folder / expand_path(given)))
     if given is None:
         raise ConfigError(
             "base", "must be given: the file of the run config that all trials start from, or the config itself"

@@ -55,7 +55,7 @@ class PluginClass:
         Raises:
             ConfigError: There is no such class, or a package that it needs is missing.
         """
-        found = _resolve_class(key, plugin.class_path, module, base)
+        found: type = _resolve_class(key, plugin.class_path, module, base)
         takes = parameters_of(found)
         arguments = {
             name: _nested(f"{key}.init_args.{name}", value, str(takes[name].annotation) if name in takes else "", base)

@@ -1,4 +1,4 @@
-"""`sweeps best` on a run folder."""
+"""`sweeps best` on a run folder, and paths in options."""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ def test_best_offers_the_best_checkpoint_else_the_last(
     assert end.value.code == 0
     found = json.loads(capsys.readouterr().out)
     assert found.get("checkpoint") == (str(folder.checkpoints / offered) if offered else None)
+
+
+def test_options_with_paths_mean_what_they_mean_in_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    parse = cli.build_parser().parse_args
+    args = parse(["launch", "~/sweep.yaml", "--run_dir=~/run"])
+    assert (args.spec, args.run_dir) == ("/home/me/sweep.yaml", "/home/me/run")
+    assert parse(["report", "$HOME/run", "--output=~/a.html"]).output == "/home/me/a.html"
