@@ -35,3 +35,22 @@ def count_text(status: Mapping[str, Any]) -> str:
     counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
     parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
     return ", ".join(parts) or "no trial yet"
+
+
+def front_lines(status: Mapping[str, Any], most: int = 10) -> list[str]:
+    """Returns a heading and a line for each configuration on the Pareto front; none in a sweep with one objective.
+
+    Args:
+        status: The content of `status.json`. Older versions wrote no front.
+        most: Number of configurations after which the others are only counted.
+    """
+    front = status.get("front") or []
+    if not front:
+        return []
+    lines = [f"{len(front)} on the Pareto front, which no other beats in all objectives:"]
+    lines += [f"  trial {entry['number']}: {_values_text(entry['values'])}" for entry in front[:most]]
+    return lines + ([f"  and {len(front) - most} more"] if len(front) > most else [])
+
+
+def _values_text(values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{metric} {'missing' if value is None else f'{value:.6g}'}" for metric, value in values.items())
