@@ -84,7 +84,7 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import count_text, front_lines, read_status
+    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -104,7 +104,9 @@ def status(args: argparse.Namespace) -> int:
         print("\n".join(front))
     elif found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
-    if found["state"] not in ("running", "finished"):
+    if found["state"].startswith(STOPPED):
+        print(how_to_go_on(found["state"]))
+    elif found["state"] not in ("running", "finished"):
         joined = "" if found["storage"] == "journal" else "; workers that joined it go on by themselves"
         print(f"launch it again to go on{joined}")
     return 0

@@ -15,7 +15,7 @@ from rich.text import Text
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
 from sweeps.results.ranking import RankedConfiguration, ranking
-from sweeps.results.status_file import count_text
+from sweeps.results.status_file import count_text, how_to_go_on
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
@@ -118,8 +118,8 @@ class LiveView:
             best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
             self.say(f"{best} files and metrics: sweeps best {run_dir}")
             self.say(f"plots of all trials: sweeps report {run_dir}")
-        if status["state"] != "finished":
-            self.say("the same command goes on from here")
+        if hint := how_to_go_on(status["state"]):
+            self.say(hint)
 
 
 def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str]) -> Table:

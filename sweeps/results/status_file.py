@@ -10,6 +10,8 @@ from typing import Any
 from lit_dl.errors import StorageError
 
 STATUS_JSON = "status.json"
+STOPPED = "stopped: "
+"""How the state of a sweep begins that has stopped by the rule in its spec; the reason follows."""
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
@@ -28,6 +30,13 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     except ValueError:
         pass
     raise StorageError(f"{path}: must be what sweeps launch writes; damaged; launch the sweep again to have it written")
+
+
+def how_to_go_on(state: str) -> str | None:
+    """Returns what makes a sweep in this state go on; `None` where nothing is left to do, or it runs."""
+    if state.startswith(STOPPED):
+        return "it goes on when stop is changed in the spec, or left out"
+    return None if state in ("running", "finished") else "the same command goes on from here"
 
 
 def count_text(status: Mapping[str, Any]) -> str:

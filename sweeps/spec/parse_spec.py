@@ -17,11 +17,12 @@ from sweeps.spec.objective import DIRECTIONS, Objective
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
-from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, SweepSpec, spec_key
+from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, StopRule, SweepSpec, spec_key
 from sweeps.spec.value_checks import (
     boolean,
     check_names,
     duration,
+    finite_number,
     is_number,
     mapping,
     mapping_or_null,
@@ -74,10 +75,11 @@ def parse_spec(
         published=parse_published(given.get("published"), runs),
         claims=parse_claims(given.get("claims"), runs),
     )
-    if spec.pruner is not None and len(spec.objectives) > 1:
-        raise ConfigError(
-            "pruner", f"does not go with {len(spec.objectives)} objectives (Optuna prunes by one); leave it out"
-        )
+    for key, verb in (("pruner", "prunes"), ("stop", "stops")):
+        if getattr(spec, key) is not None and len(spec.objectives) > 1:
+            raise ConfigError(
+                key, f"does not go with {len(spec.objectives)} objectives (Optuna {verb} by one); leave it out"
+            )
     check_readable(spec)
     return spec
 
@@ -213,6 +215,20 @@ def parse_plugin(given: object, key: str) -> Plugin:
     return Plugin(values["class_path"], mapping(values.get("init_args") or {}, f"{key}.init_args"))
 
 
+def _stop(given: object) -> StopRule | None:
+    values = mapping_or_null(given, "stop")
+    check_names(values, "stop", ("value", "terminator"))
+    value, terminator = values.get("value"), values.get("terminator")
+    if given is not None and value is None and terminator is None:
+        raise ConfigError("stop", "must have a value, such as {value: 0.99}, or a terminator of Optuna; got neither")
+    if given is None:
+        return None
+    return StopRule(
+        None if value is None else finite_number(value, "stop.value"),
+        None if terminator is None else parse_plugin(terminator, "stop.terminator"),
+    )
+
+
 def _workers(value: object) -> int | None:
     return None if value in (None, "auto") else whole_number(value, "workers", 0)
 
@@ -240,6 +256,7 @@ def _limit(value: object, key: str) -> float | None:
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
     "sampler": lambda value: SweepSpec.sampler if value is None else parse_plugin(value, "sampler"),
     "pruner": lambda value: None if value is None else parse_plugin(value, "pruner"),
+    "stop": _stop,
     "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
     "check": lambda value: one_of(value, "check", CHECKS),
     "workers": _workers,

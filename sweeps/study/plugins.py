@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,18 +40,27 @@ class PluginClass:
         cls: The class.
         arguments: The arguments, with nested objects as `Plugin`.
         module: The module of Optuna whose classes go by their bare names.
-        base: The class that it is a subclass of.
+        inner_base: The class that those in it are subclasses of.
     """
 
     key: str
     cls: type
     arguments: Values
     module: ModuleType
-    base: type
+    inner_base: type
 
     @classmethod
-    def of(cls, key: str, plugin: Plugin, module: ModuleType, base: type) -> PluginClass:
+    def of(
+        cls, key: str, plugin: Plugin, module: ModuleType, base: type, inner_base: type | None = None
+    ) -> PluginClass:
         """Resolves the class of a plugin.
+
+        Args:
+            key: Key of the spec that names it.
+            plugin: The class path and the arguments.
+            module: The module of Optuna whose classes go by their bare names.
+            base: The class that it must be a subclass of.
+            inner_base: The class that those in it must be subclasses of; `None`: the same.
 
         Raises:
             ConfigError: There is no such class, or a package that it needs is missing.
@@ -58,10 +68,12 @@ class PluginClass:
         found: type = _resolve_class(key, plugin.class_path, module, base)
         takes = parameters_of(found)
         arguments = {
-            name: _nested(f"{key}.init_args.{name}", value, str(takes[name].annotation) if name in takes else "", base)
+            name: _nested(
+                f"{key}.init_args.{name}", value, str(takes[name].annotation) if name in takes else "", module
+            )
             for name, value in plugin.init_args.items()
         }
-        return cls(key, found, arguments, module, base)
+        return cls(key, found, arguments, module, inner_base or base)
 
     def argument(self, name: str) -> Any:
         """Returns an argument, or its default; `None` where the class does not take it."""
@@ -71,7 +83,7 @@ class PluginClass:
     def nested(self) -> dict[str, PluginClass]:
         """Returns the arguments that are such objects themselves, by name."""
         return {
-            name: PluginClass.of(f"{self.key}.init_args.{name}", value, self.module, self.base)
+            name: PluginClass.of(f"{self.key}.init_args.{name}", value, self.module, self.inner_base)
             for name, value in self.arguments.items()
             if isinstance(value, Plugin)
         }
@@ -109,10 +121,11 @@ class PluginClass:
             raise ConfigError(f"{self.key}.init_args", f"{self.arguments!r} is refused by {name}: {error}") from None
 
 
-def _nested(key: str, value: Any, annotation: str, base: type) -> Any:
+def _nested(key: str, value: Any, annotation: str, module: ModuleType) -> Any:
     """Returns an argument as `Plugin` if it is the class path of an object, with or without arguments."""
     is_plugin = isinstance(value, Mapping) and "class_path" in value
-    if is_plugin or (isinstance(value, str) and base.__name__ in annotation):
+    takes_object = any(base in module.__all__ for base in re.findall(r"Base\w+", annotation))
+    if is_plugin or (isinstance(value, str) and takes_object):
         return parse_plugin(value, key)
     return value
 

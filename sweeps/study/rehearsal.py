@@ -1,4 +1,4 @@
-"""Rehearses the sampler and the pruner in memory, because Optuna checks some arguments only in use."""
+"""Rehearses the sampler, the pruner and the terminator in memory, because Optuna checks some arguments only in use."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from optuna.terminator import BaseTerminator
 
 from lit_dl.errors import ConfigError
 from sweeps.spec.spec import Plugin, SweepSpec
 from sweeps.study.plugins import PluginClass
 from sweeps.study.sampling import build_pruner, build_sampler, pruner_class, sampler_class, suggest_one, tell
+from sweeps.study.stopping import build_terminator
 
 _MOST_TRIALS, _MOST_EPOCHS = 120, 100
 
@@ -30,6 +32,10 @@ def dry_run_sampler(spec: SweepSpec) -> None:
     if spec.pruner is not None:
         with _refusals("pruner", spec.pruner):
             _prune(spec)
+    if spec.stop is not None and spec.stop.terminator is not None:
+        terminator = build_terminator(spec.stop.terminator)
+        with _refusals("stop.terminator", spec.stop.terminator):
+            _terminate(spec, terminator)
 
 
 @contextmanager
@@ -66,6 +72,16 @@ def _prune(spec: SweepSpec) -> None:
             trial.report(worse * (number + epoch), epoch)  # so that each trial is worth pruning
             trial.should_prune()
         study.tell(trial, _value(number))
+
+
+def _terminate(spec: SweepSpec, terminator: BaseTerminator) -> None:
+    study = _study(spec)
+    for number in range(min(spec.n_trials, _MOST_TRIALS)):
+        study.sampler = optuna.samplers.RandomSampler(seed=number)
+        trial = study.ask()
+        spec.space.sample(lambda parameter, trial=trial: suggest_one(trial, parameter))  # type: ignore[misc]
+        study.tell(trial, _value(number))
+    terminator.should_terminate(study)
 
 
 def _study(spec: SweepSpec) -> optuna.Study:

@@ -38,6 +38,7 @@ from sweeps.study.handle import StudyHandle
 from sweeps.study.liveness import Owner, identity
 from sweeps.study.records import TrialClaim, now
 from sweeps.study.recovery import Recovery
+from sweeps.study.stopping import Stopping
 
 
 class TrialQueue:
@@ -50,12 +51,14 @@ class TrialQueue:
         handle: The open study.
         spec: The spec.
         recovery: Requeues what interrupted claims left behind.
+        stopping: Knows whether the sweep has stopped by its rule; then nothing more is handed out.
     """
 
-    def __init__(self, handle: StudyHandle, spec: SweepSpec, recovery: Recovery) -> None:
+    def __init__(self, handle: StudyHandle, spec: SweepSpec, recovery: Recovery, stopping: Stopping) -> None:
         self._handle = handle
         self._spec = spec
         self._recovery = recovery
+        self._stopping = stopping
         self._owner: Owner = {}  # as written by the last claim of this process
         self._claimed: int | None = None  # trial id of that claim; None while it is not complete
 
@@ -85,6 +88,8 @@ class TrialQueue:
         trials = self._recovery.requeue_incomplete_claims(self._owner, self._claimed)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         attrs = self._handle.study.user_attrs
+        if self._stopping.reason_in(attrs) is not None:
+            return None
         is_complete = waiting is None and committed_trials(trials, self._spec.seeds) >= attrs["total"]
         if is_complete or too_many_failures(trials, attrs, self._spec.max_failures):
             return None

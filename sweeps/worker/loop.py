@@ -110,6 +110,7 @@ def _run(
     else:
         if study.finish(claim, outcome):
             (folder / RESULT).unlink(missing_ok=True)
+            study.stopping.decide()
         if spec.keep != "all":
             retention.apply(study.trials())
 

@@ -1,4 +1,4 @@
-"""A sampler and a pruner of somebody else that fail only after their start."""
+"""A sampler, a pruner and a terminator of somebody else that fail only after their start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
+from optuna.terminator import BaseTerminator
 from optuna.trial import FrozenTrial
 
 
@@ -28,3 +29,12 @@ class LatePruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         raise RuntimeError("no curve fits")
+
+
+class LateTerminator(BaseTerminator):
+    """Fails once there are 20 trials."""
+
+    def should_terminate(self, study: Study) -> bool:
+        if len(study.trials) >= 20:
+            raise RuntimeError("no end in sight")
+        return False

@@ -17,6 +17,11 @@ def fixed(values: dict[str, Any], sampler: Any) -> dict[str, Any]:
     return wrapped("PartialFixedSampler", fixed_params=values, base_sampler=sampler)
 
 
+def stops(class_path: str, **init_args: Any) -> dict[str, Any]:
+    """A spec's rule to stop by a terminator."""
+    return {"stop": {"terminator": wrapped(class_path, **init_args)}}
+
+
 # fmt: off
 PLUGINS = [
     Case("sampler_name", "sampler: ", ("'TPESampel'", "'TPESampler'"), spec={"sampler": "TPESampel"}),
@@ -87,4 +92,13 @@ PLUGINS = [
          space={LR: DROP, "model.network.activation": DROP, **{key: {"choices": [*range(100)]} for key in "abcd"}}),
     Case("long_range", "space.data.batch_size: ", ("1,000,000", "100,000,000", "step"),
          spec={"sampler": "BruteForceSampler"}, space={LR: DROP, "data.batch_size": {"low": 1, "high": 10**8}}),
+    Case("terminator_name", "stop.terminator: ", ("'Termintor'", "'Terminator'"), spec=stops("Termintor")),
+    Case("terminator_argument", "stop.terminator.init_args: ", ("min_trials", "'min_n_trials'"),
+         spec=stops("Terminator", improvement_evaluator="BestValueStagnationEvaluator", min_trials=3)),
+    Case("terminator_inner_name", "stop.terminator.init_args.improvement_evaluator: ", ("'EMMREvaluator'",),
+         spec=stops("Terminator", improvement_evaluator="EMMREvaluater")),
+    Case("terminator_needs_scores", "stop.terminator.init_args.error_evaluator: ",
+         ("StaticErrorEvaluator", "BestValueStagnationEvaluator"), spec=stops("Terminator")),
+    Case("terminator_fails_late", "stop.terminator.init_args: ", ("no end in sight",),
+         spec={**stops("late_plugins.LateTerminator"), "n_trials": 30}),
 ]

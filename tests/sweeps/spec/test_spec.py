@@ -36,6 +36,7 @@ OTHER_VALUES: dict[str, Any] = {
     "seeds": 2,
     "sampler": "RandomSampler",
     "pruner": "MedianPruner",
+    "stop": {"value": 0.9, "terminator": {"class_path": "Terminator", "init_args": {"min_n_trials": 3}}},
     "evaluate_test": "all",
     "check": "parse",
     "workers": 3,
