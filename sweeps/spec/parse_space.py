@@ -8,6 +8,7 @@ from typing import Any
 
 from lit_dl.config.keys import flatten, normal_key
 from lit_dl.errors import ConfigError, suggest
+from sweeps.spec.other_programs import refuse_parameter
 from sweeps.spec.space import FIELDS, Parameter, Space, Values
 from sweeps.spec.value_checks import boolean, finite_number, is_number
 
@@ -31,6 +32,7 @@ def parse_space(given: object) -> Space:
 
 def _parse_parameter(name: str, entry: object) -> Parameter:
     key = f"space.{name}"
+    refuse_parameter(key, entry)
     if not isinstance(entry, Mapping):
         raise ConfigError(key, f"must be a mapping with low and high, choices, or presets; got {entry!r}")
     kind = _kind_of(entry, key)

@@ -14,6 +14,7 @@ from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError, suggest
 from lit_dl.files import expand_path
 from sweeps.spec.objective import DIRECTIONS, Objective
+from sweeps.spec.other_programs import objective_hint, spec_key_hint
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
@@ -86,9 +87,10 @@ def parse_spec(
 
 def _check_spec_keys(given: Mapping[str, Any]) -> None:
     known = [spec_key(f.name) for f in fields(SweepSpec)]
-    for key in given:
+    for key, value in given.items():
         if key not in known:
-            raise ConfigError(str(key), f"no such key of a sweep{suggest(str(key), known)}")
+            hint = spec_key_hint(str(key), value) or suggest(str(key), known)
+            raise ConfigError(str(key), f"no such key of a sweep{hint}")
 
 
 # The base
@@ -134,6 +136,8 @@ def _objectives(given: object) -> list[Objective]:
 
 
 def _objective(values: Values) -> Objective:
+    if hint := objective_hint(values):
+        raise ConfigError("objective", f"must be a metric and a direction; got {', '.join(map(str, values))}{hint}")
     check_names(values, "objective", ("metric", "direction"))
     metric = values.get("metric")
     if not isinstance(metric, str):

@@ -15,6 +15,7 @@ from typing import Any
 from optuna.exceptions import ExperimentalWarning
 
 from lit_dl.errors import ConfigError, suggest, unknown_name
+from sweeps.spec.other_programs import argument_hint, plugin_hint
 from sweeps.spec.parse_spec import parse_plugin
 from sweeps.spec.space import Values
 from sweeps.spec.spec import Plugin
@@ -108,8 +109,10 @@ class PluginClass:
         for argument in arguments:
             if argument not in takes:
                 known = [known for known in takes if known != "self"]
-                problem = f"{name} takes no {argument!r}, but {', '.join(known)}{suggest(argument, known)}"
-                raise ConfigError(f"{self.key}.init_args", problem)
+                hint = argument_hint(argument) or suggest(argument, known)
+                raise ConfigError(
+                    f"{self.key}.init_args", f"{name} takes no {argument!r}, but {', '.join(known)}{hint}"
+                )
         try:
             with warnings.catch_warnings():
                 # `group` is experimental; without it, conditional parameters are sampled independently. Optuna will
@@ -132,13 +135,14 @@ def _nested(key: str, value: Any, annotation: str, module: ModuleType) -> Any:
 
 def _resolve_class(key: str, class_path: str, module: ModuleType, base: type) -> type[Any]:
     name = class_path.removeprefix(f"{module.__name__}.")
-    if "." in name:
+    if "." in name and not plugin_hint(name):
         from lit_dl.config.classes import import_class
 
         return import_class(f"{key}.class_path", class_path, base)
     known = [n for n in module.__all__ if inspect.isclass(getattr(module, n)) and not n.startswith("Base")]
     if name not in known:
-        raise unknown_name(key, name, known)
+        error = unknown_name(key, name, known)
+        raise ConfigError(key, error.problem + plugin_hint(name))
     need = _REQUIRED_PACKAGES.get(name)
     if need and find_spec(need) is None:
         raise ConfigError(key, f"{name} needs the package {need}; pip install {need}")
