@@ -28,6 +28,7 @@ from sweeps.spec.value_checks import (
     mapping,
     mapping_or_null,
     one_of,
+    text,
     whole_number,
 )
 
@@ -219,6 +220,13 @@ def parse_plugin(given: object, key: str) -> Plugin:
     return Plugin(values["class_path"], mapping(values.get("init_args") or {}, f"{key}.init_args"))
 
 
+def _warm_start(given: object) -> list[str]:
+    folders = [given] if isinstance(given, str) else given or []
+    if not isinstance(folders, list):
+        raise ConfigError("warm_start", f"must be a list of run folders; got {given!r}")
+    return [text(folder, f"warm_start[{number}]") for number, folder in enumerate(folders)]
+
+
 def _stop(given: object) -> StopRule | None:
     values = mapping_or_null(given, "stop")
     check_names(values, "stop", ("value", "terminator"))
@@ -260,6 +268,7 @@ def _limit(value: object, key: str) -> float | None:
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
     "sampler": lambda value: SweepSpec.sampler if value is None else parse_plugin(value, "sampler"),
     "pruner": lambda value: None if value is None else parse_plugin(value, "pruner"),
+    "warm_start": _warm_start,
     "stop": _stop,
     "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
     "check": lambda value: one_of(value, "check", CHECKS),

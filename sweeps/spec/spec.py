@@ -73,6 +73,8 @@ class SweepSpec:
         seeds: Repeats of each configuration, with seeds counted up from the seed of the base.
         sampler: A sampler of Optuna.
         pruner: A pruner of Optuna; `None`: no trial is pruned.
+        warm_start: Run folders of older sweeps. The sampler also learns from their completed trials; nothing else
+            counts them.
         stop: When the sweep stops by itself; `None`: after `n_trials`.
         evaluate_test: Trials that are evaluated on the test set: `best`, `all`, or `none`.
         check: Extent of the checks before trial 0: `parse`, `build`, or `step`.
@@ -98,6 +100,7 @@ class SweepSpec:
     seeds: int = 1
     sampler: Plugin = Plugin("TPESampler")
     pruner: Plugin | None = None
+    warm_start: list[str] = field(default_factory=list)
     stop: StopRule | None = None
     evaluate_test: str = "best"
     check: str = "step"

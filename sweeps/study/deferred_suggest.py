@@ -8,12 +8,14 @@ from typing import Any
 
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from lit_dl.errors import ConfigError
 from sweeps.spec.space import Space, Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import TrialClaim
 from sweeps.study.sampling import build_sampler, suggest_one
+from sweeps.study.warm_start import with_older_trials
 
 _Param = tuple[str, float, BaseDistribution]
 
@@ -27,19 +29,20 @@ class DeferredSuggestion:
         study: The study; its sampler sees all trials that have finished by now.
         claim: The claim of the trial.
         spec: Names the sampler and the search space.
+        older: Trials of older sweeps that the sampler sees as well.
 
     Attributes:
         values: The values by parameter.
         refusal: Why the trial cannot run, where it was enqueued with values that cannot be used; else `None`.
     """
 
-    def __init__(self, study: Study, claim: TrialClaim, spec: SweepSpec) -> None:
+    def __init__(self, study: Study, claim: TrialClaim, spec: SweepSpec, older: list[FrozenTrial]) -> None:
         study._thread_local.cached_all_trials = None  # `Study.ask` does the same
         self._storage = study._storage
         self._trial_id = claim.trial_id
         self._buffer: list[_Param] = []
         study.sampler = build_sampler(spec, claim.number)
-        trial = Trial(study, claim.trial_id)
+        trial = Trial(with_older_trials(study, older), claim.trial_id)
         # Without a copy this is the object in the journal storage's memory, and a suggested value would be visible to
         # readers in this process before it is written.
         trial._cached_frozen_trial = deepcopy(trial._cached_frozen_trial)

@@ -43,6 +43,8 @@ def sampler_class(spec: SweepSpec) -> PluginClass:
             raise ConfigError(
                 inner.key, f"must not be {inner.cls.__name__}, which goes through all points of the space by itself"
             )
+    if spec.warm_start and issubclass(outer.cls, _ENUMERATING):
+        raise ConfigError("warm_start", f"does not go with {outer.cls.__name__}, which goes through all points anyway")
     return outer
 
 

@@ -26,7 +26,7 @@ unavailable, except `report`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from sweeps.study.sampling import grid_size, requires_serial_sampling, tell
 from sweeps.study.stopping import Stopping
 from sweeps.study.storage import check_known, open_study
 from sweeps.study.trial_queue import TrialQueue
+from sweeps.study.warm_start import OlderTrial, store_older_trials
 
 
 class SharedStudy:
@@ -84,6 +85,11 @@ class SharedStudy:
     @retry.setter
     def retry(self, retry: OutageRetry) -> None:
         self._handle.retry = retry
+
+    @retry_on_outage
+    def warm_start(self, older: Sequence[OlderTrial]) -> None:
+        """Gives the sampler trials of older sweeps. They replace those of the last launch, and count nowhere else."""
+        store_older_trials(self._handle.study, older)
 
     @retry_on_outage
     def trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -39,6 +40,7 @@ from sweeps.study.liveness import Owner, identity
 from sweeps.study.records import TrialClaim, now
 from sweeps.study.recovery import Recovery
 from sweeps.study.stopping import Stopping
+from sweeps.study.warm_start import read_older_trials
 
 
 class TrialQueue:
@@ -132,10 +134,14 @@ class TrialQueue:
             seed_number=trial.user_attrs.get("seed_number", 0),
         )
 
+    @cached_property
+    def _older_trials(self) -> list[FrozenTrial]:
+        return read_older_trials(self._handle.study, self._spec.space) if self._spec.warm_start else []
+
     def suggest(self, claim: TrialClaim) -> DeferredSuggestion | None:
         """Samples the values of a trial; `None` when another process has finished the trial meanwhile."""
         try:
-            return DeferredSuggestion(self._handle.study, claim, self._spec)
+            return DeferredSuggestion(self._handle.study, claim, self._spec, self._older_trials)
         except UpdateFinishedTrialError:  # raised where the sampler stores attributes of its own in the trial
             return None
 

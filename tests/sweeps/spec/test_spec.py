@@ -37,6 +37,7 @@ OTHER_VALUES: dict[str, Any] = {
     "sampler": "RandomSampler",
     "pruner": "MedianPruner",
     "stop": {"value": 0.9, "terminator": {"class_path": "Terminator", "init_args": {"min_n_trials": 3}}},
+    "warm_start": ["runs/older"],
     "evaluate_test": "all",
     "check": "parse",
     "workers": 3,
