@@ -124,6 +124,10 @@ class Progress:
         """Returns the results of the trials that ended since the launch."""
         return [result for result in self.results if str(result.finished) >= self.started]
 
+    def n_winners(self) -> int:
+        """Returns the number of trials of the best configurations, which are evaluated on the test set."""
+        return sum(len(entry.trials) for entry in self._best)
+
     def mark(self) -> tuple[int, int]:
         """Returns a value that changes with every epoch and every finished trial, for telling whether work advances."""
         return len(self.results), sum(entry["epoch"] or 0 for entry in self.running)

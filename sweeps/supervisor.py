@@ -78,7 +78,7 @@ class SweepSupervisor:
             return True
         is_here = bool(self.engine.slots)  # and has ended, evaluation and all
         return not self.study.attributes.is_evaluating() and (
-            is_here or len(self.study.attributes.evaluations()) >= self.spec.seeds
+            is_here or len(self.study.attributes.evaluations()) >= self.progress.n_winners()
         )
 
     def _step(self, view: LiveView) -> None:
