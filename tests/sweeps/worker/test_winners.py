@@ -21,7 +21,7 @@ def test_all_on_the_pareto_front_are_evaluated_on_the_test_set(tmp_path: Path) -
 
 
 def test_a_worker_ends_when_the_sweep_stops_by_itself(tmp_path: Path) -> None:
-    study = launched(tmp_path, **{"n_trials": 4, "stop": {"value": 0.0}})
+    study = launched(tmp_path, n_trials=4, stop={"value": 0.0})
     join(tmp_path / "run", "disabled")
     assert len(study.trials()) == 1
     assert set(study.attributes.evaluations()) == {0}
