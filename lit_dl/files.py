@@ -1,4 +1,4 @@
-"""File writes that are atomic, and that wait while the disk is full; CSV text.
+"""Paths as a shell reads them; file writes that are atomic, and that wait while the disk is full; CSV text.
 
 Imports no torch, and tenacity only where a file is written durably, so that commands stay fast.
 """
@@ -9,6 +9,7 @@ import csv
 import errno
 import io
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 _BACKOFF_FACTOR = 1.5
 _LONGEST_PAUSE_S = 10.0
+
+
+def expand_path(text: str) -> str:
+    """Returns a path with the home folder or an environment variable that it begins with, as a shell would.
+
+    Only `~/`, `$NAME/` and `${NAME}/` at the beginning stand for something; a text without one is returned as it is.
+    """
+    if not re.match(r"(~|\$\w+|\$\{\w+\})(/|$)", text):
+        return text
+    return os.path.expanduser(os.path.expandvars(text))
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

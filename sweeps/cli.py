@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lit_dl.errors import ConfigError, LitError
+from lit_dl.files import expand_path
 from sweeps.engines.registry import ENGINES
 
 if TYPE_CHECKING:
+    from sweeps.results.ranking import RankedConfiguration
     from sweeps.spec.spec import SweepSpec
 
 _WANDB = ("auto", "offline", "online", "disabled")
@@ -82,7 +84,7 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import count_text, read_status
+    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -98,42 +100,65 @@ def status(args: argparse.Namespace) -> int:
         print(
             f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s"
         )
-    if found["best"]:
+    if front := front_lines(found):
+        print("\n".join(front))
+    elif found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
-    if found["state"] not in ("running", "finished"):
+    if found["state"].startswith(STOPPED):
+        print(how_to_go_on(found["state"]))
+    elif found["state"] not in ("running", "finished"):
         joined = "" if found["storage"] == "journal" else "; workers that joined it go on by themselves"
         print(f"launch it again to go on{joined}")
     return 0
 
 
 def best(args: argparse.Namespace) -> int:
-    """Show the best configuration, its checkpoint and its config."""
+    """Show the best configuration, its checkpoint and its config; with several objectives the whole Pareto front."""
     from sweeps.results.files import read_results
-    from sweeps.results.ranking import ranking
+    from sweeps.results.ranking import ranking, winners
     from sweeps.results.status_file import read_status
     from sweeps.spec.objective import Objective
-    from sweeps.trial_folder import TrialFolder
 
     run_dir = Path(args.run_dir)
     objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
-    ranked = ranking(read_results(run_dir), objectives)
-    if not ranked:
+    best = winners(ranking(read_results(run_dir), objectives))
+    if not best:
         raise LitError(f"{run_dir}: no trial has completed yet")
-    trial, folder = ranked[0].best_trial, TrialFolder(run_dir, ranked[0].best_trial.number)
-    paths = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
-    files = {name: str(path) for name, path in paths.items() if path is not None}
     if args.json:
-        print(json.dumps({**ranked[0].to_row(), **files}, indent=1))
+        rows = [{**entry.to_row(), **_files(run_dir, entry)} for entry in best]
+        print(json.dumps({"front": rows} if len(objectives) > 1 else rows[0], indent=1))
         return 0
-    std = f" ± {ranked[0].std:.2g} (standard deviation)" if ranked[0].std is not None else ""
-    mean = f"{objectives[0].metric} {ranked[0].mean:.6g}{std}"
-    print(f"trial {trial.number}: {mean} over {len(ranked[0].trials)} run(s), epoch {trial.best_epoch}")
+    if len(objectives) > 1:
+        print(f"{len(best)} on the Pareto front, which no other beats in all objectives")
+    for entry in best:
+        _print_configuration(run_dir, entry, [objective.metric for objective in objectives])
+    return 0
+
+
+def _print_configuration(run_dir: Path, entry: RankedConfiguration, metrics: Sequence[str]) -> None:
+    trial = entry.best_trial
+    means = {metric: entry.statistics(metric) for metric in metrics} | {metrics[0]: (entry.mean, entry.std)}
+    texts = [f"{metric} {_mean_text(*figures)}" for metric, figures in means.items()]
+    print(f"trial {trial.number}: {', '.join(texts)} over {len(entry.trials)} run(s), epoch {trial.best_epoch}")
     for key, value in [*sorted(trial.params.items()), *sorted(trial.best.items())]:
         if value is not None:
             print(f"  {key:32} {value}")
-    for name, path in files.items():
+    for name, path in _files(run_dir, entry).items():
         print(f"{name:10} {path}")
-    return 0
+
+
+def _mean_text(mean: float | None, std: float | None) -> str:
+    spread = f" ± {std:.2g} (standard deviation)" if std is not None else ""
+    return "missing" if mean is None else f"{mean:.6g}{spread}"
+
+
+def _files(run_dir: Path, entry: RankedConfiguration) -> dict[str, str]:
+    """Returns the config and the checkpoint of the best trial of a configuration, as far as they exist."""
+    from sweeps.trial_folder import TrialFolder
+
+    folder = TrialFolder(run_dir, entry.best_trial.number)
+    paths = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
+    return {name: str(path) for name, path in paths.items() if path is not None}
 
 
 def report(args: argparse.Namespace) -> int:
@@ -158,11 +183,11 @@ def replay(args: argparse.Namespace) -> int:
 
 def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("spec", metavar="SPEC.yaml", help="what to sweep; see configs/sweeps")
+    add("spec", metavar="SPEC.yaml", type=expand_path, help="what to sweep; see configs/sweeps")
     add("--n_trials", metavar="N", help="runs in total, over all interruptions")
     add("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
     add("--engine", choices=tuple(ENGINES), default="local", help="where workers run; default: here")
-    add("--run_dir", metavar="DIR", help="default: runs/NAME; one that exists is continued")
+    add("--run_dir", metavar="DIR", type=expand_path, help="default: runs/NAME; one that exists is continued")
     add("--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR")
     add("--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline")
     add("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
@@ -172,7 +197,7 @@ def _launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _worker_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("run_dir", metavar="RUN_DIR", nargs="?", help="with --study, where to put files: runs/NAME")
+    add("run_dir", metavar="RUN_DIR", nargs="?", type=expand_path, help="with --study, where to put files: runs/NAME")
     add("--study", metavar="NAME", help="a study in --storage, where there is no run folder yet")
     add("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
     slot = int(os.environ.get("SLURM_PROCID", "0"))
@@ -183,17 +208,17 @@ def _worker_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_dir_and_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR")
-    parser.add_argument("--output", metavar="FILE", help="default: RUN_DIR/report.html")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
+    parser.add_argument("--output", metavar="FILE", type=expand_path, help="default: RUN_DIR/report.html")
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
     parser.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
 
 

@@ -14,11 +14,13 @@ from lit_dl.tracking import Mode, resolve_wandb_mode
 from sweeps.engines.engine import WorkerCommand
 from sweeps.engines.registry import find_engine
 from sweeps.processes.fork_server import fork_server
+from sweeps.results.older_trials import read_older_sweeps
 from sweeps.run_folder import check_folder, check_same, open_folder
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
-from sweeps.study.sampling import dry_run_sampler, grid_size
+from sweeps.study.rehearsal import dry_run_sampler
+from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
 from sweeps.supervisor import SweepSupervisor
 
@@ -59,13 +61,17 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     dry_run_sampler(checked.spec)
     engine_class = find_engine(options.engine)
     engine_class.check_room(checked.spec, checked.gpus)
+    older = read_older_sweeps(checked.spec, options.run_dir)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
+    for sweep in older:
+        print(sweep, flush=True)
     if dry_run:
         return 0
     with open_folder(options.run_dir):
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
         study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
         study.attributes.wandb = mode
+        study.warm_start([trial for sweep in older for trial in sweep.fitting])
         command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
         with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
             about = launch_entries(options.url, mode, len(engine.slots), options.engine)

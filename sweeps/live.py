@@ -15,7 +15,7 @@ from rich.text import Text
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
 from sweeps.results.ranking import RankedConfiguration, ranking
-from sweeps.results.status_file import count_text
+from sweeps.results.status_file import count_text, how_to_go_on
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
@@ -41,7 +41,7 @@ class LiveView:
 
     def __init__(self, spec: SweepSpec) -> None:
         self.spec = spec
-        self.metric = spec.objectives[0].metric
+        self.metrics = [objective.metric for objective in spec.objectives]
         self.console = open_console()
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         self._printed: set[int] = set()
@@ -73,67 +73,77 @@ class LiveView:
             self._is_first_update = False
             return  # these trials finished in an earlier launch
         for result in new:
-            self.say(f"{_line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
+            self.say(f"{self._line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
 
     def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Table:
         finished = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
         table = Table(title=f"{status['name']}  {finished}/{status['n_trials']}", title_justify="left", expand=False)
-        for name, justify in (("trial", "right"), ("state", "left"), ("epoch", "right"), (self.metric, "right")):
+        for name, justify in (
+            ("trial", "right"),
+            ("state", "left"),
+            ("epoch", "right"),
+            (" / ".join(self.metrics), "right"),
+        ):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         table.add_column("seconds", justify="right")
         table.add_column("what", no_wrap=True, overflow="ellipsis")
         shown = max(0, _MAX_ROWS - len(status["running"]))
         for result in results[-shown:] if shown else []:
-            table.add_row(*_cells(result), style=_STYLES.get(result.outcome, ""))
+            table.add_row(*self._cells(result), style=_STYLES.get(result.outcome, ""))
         for entry in status["running"]:
             cells = (entry["number"], "running", entry["epoch"] or "", _number(entry["value"]), entry["elapsed_s"])
             table.add_row(*map(_text, cells), _params(entry["params"]), style="bold")
         return table
 
+    def _cells(self, result: TrialResult) -> list[str]:
+        configuration = " ".join(filter(None, (result.run, _params(result.params))))
+        values = [result.value, *(result.best.get(metric) for metric in self.metrics[1:])]
+        value = " / ".join(map(_number, values)) if result.value is not None else ""
+        cells = (result.number, result.outcome, result.epochs, value, result.elapsed_s)
+        return [*map(_text, cells), result.reason if result.state == "FAIL" else configuration]
+
+    def _line(self, result: TrialResult) -> str:
+        number, outcome, epochs, value, seconds, what = self._cells(result)
+        return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds} s, {value or 'no value'}: {what}"
+
     def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
         """Prints the ranking, the comparison with published values, and the commands to continue with."""
         if status["best"]:
-            self.console.print(ranking_table(ranking(results, self.spec.objectives), self.metric))
+            self.console.print(ranking_table(ranking(results, self.spec.objectives), self.metrics))
         if status["best"] and (self.spec.published or self.spec.claims):
             print_comparisons(read_sweep(run_dir), self.console)
         self.say(f"{status['state']} after {status['elapsed_s']} s: {count_text(status)}")
         if status["best"]:
-            number = status["best"]["number"]
-            self.say(f"best: trial {number}; its files and metrics: sweeps best {run_dir}")
+            front = ", ".join(str(entry["number"]) for entry in status.get("front") or [])
+            best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
+            self.say(f"{best} files and metrics: sweeps best {run_dir}")
             self.say(f"plots of all trials: sweeps report {run_dir}")
-        if status["state"] != "finished":
-            self.say("the same command goes on from here")
+        if hint := how_to_go_on(status["state"]):
+            self.say(hint)
 
 
-def ranking_table(ranked: Sequence[RankedConfiguration], metric: str) -> Table:
-    """Returns the best configurations as a table.
+def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str]) -> Table:
+    """Returns the best configurations as a table; with several objectives the Pareto front.
 
     Args:
         ranked: All configurations, best first.
-        metric: Name of the first objective.
+        metrics: Names of the objectives.
     """
-    table = Table(title=f"best configurations by {metric}", title_justify="left")
-    for name in ("rank", "trial", metric, "epoch", "seconds"):
+    front = [entry for entry in ranked if entry.on_pareto_front]
+    more = f", the first {_MAX_RANKED} of {len(front)}" if len(front) > _MAX_RANKED else ""
+    title = f"Pareto front of {', '.join(metrics)}{more}" if front else f"best configurations by {metrics[0]}"
+    table = Table(title=title, title_justify="left")
+    for name in ("rank", "trial", *metrics, "epoch", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("configuration")
-    for rank, entry in enumerate(ranked[:_MAX_RANKED], start=1):
-        std = f" ± {entry.std:.2g}" if entry.std is not None else ""
+    for rank, entry in enumerate((front or ranked)[:_MAX_RANKED], start=1):
         trial = entry.best_trial
         name = f"{entry.run} " if entry.run else ""
-        cells = (rank, trial.number, _number(entry.mean) + std, trial.best_epoch, trial.elapsed_s)
+        figures = [(entry.mean, entry.std), *(entry.statistics(metric) for metric in metrics[1:])]
+        means = [_number(mean) + (f" ± {std:.2g}" if std is not None else "") for mean, std in figures]
+        cells = (rank, trial.number, *means, trial.best_epoch, trial.elapsed_s)
         table.add_row(*map(_text, cells), name + _params(trial.params))
     return table
-
-
-def _cells(result: TrialResult) -> list[str]:
-    configuration = " ".join(filter(None, (result.run, _params(result.params))))
-    cells = (result.number, result.outcome, result.epochs, _number(result.value), result.elapsed_s)
-    return [*map(_text, cells), result.reason if result.state == "FAIL" else configuration]
-
-
-def _line(result: TrialResult) -> str:
-    number, outcome, epochs, value, seconds, what = _cells(result)
-    return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds} s, {value or 'no value'}: {what}"
 
 
 def _params(params: Mapping[str, Any]) -> str:
@@ -151,6 +161,8 @@ def _text(value: Any) -> str:
 def _footer(status: Mapping[str, Any]) -> str:
     best = status["best"]
     parts = [f"best so far {_number(best['mean'])} (trial {best['number']})" if best else "no result yet"]
+    if front := status.get("front"):
+        parts = [f"{len(front)} on the Pareto front"]
     parts.append(f"elapsed {status['elapsed_s']:.0f} s")
     if status["left_s"] is not None:
         parts.append(f"about {status['left_s']:.0f} s left")

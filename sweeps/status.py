@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode
 from sweeps.results.files import write_results
-from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.ranking import RankedConfiguration, ranking, winners
 from sweeps.results.status_file import STATUS_JSON
 from sweeps.results.trial_result import TrialResult, finished_results
 from sweeps.spec.spec import SweepSpec
@@ -53,7 +53,7 @@ class Progress:
         self.publish_s = 0.0
         self._n_waiting = 0
         self._written = (-1, -1)  # finished trials, and evaluated ones
-        self._best: RankedConfiguration | None = None
+        self._best: list[RankedConfiguration] = []
 
     def publish(self, state: str) -> dict[str, Any]:
         """Reads the study, writes the files, and returns the status. Results are written only when there are new ones.
@@ -67,7 +67,7 @@ class Progress:
         if (finished, len(evaluations)) != self._written:
             results = finished_results(self.spec, trials, evaluations)
             self.results = sorted(results, key=lambda result: str(result.finished))
-            self._best = next(iter(ranking(self.results, self.spec.objectives)), None)
+            self._best = winners(ranking(self.results, self.spec.objectives))
             write_results(self.run_dir, results)
             self._written = (finished, len(evaluations))
         self.running = [_running_entry(trial) for trial in trials if trial.state.name == "RUNNING"]
@@ -98,8 +98,22 @@ class Progress:
             "elapsed_s": round(elapsed_s, 1),
             "left_s": self._remaining_s(elapsed_s) if state == "running" else None,
             "best": _best_entry(self._best),
+            "front": self._front(),
             "running": self.running,
         }
+
+    def _front(self) -> list[dict[str, Any]]:
+        """Returns the configurations on the Pareto front; none in a sweep with one objective."""
+        metrics = [objective.metric for objective in self.spec.objectives]
+        return [
+            {
+                "number": entry.best_trial.number,
+                "values": {metric: entry.statistics(metric)[0] for metric in metrics},
+                "n": len(entry.trials),
+            }
+            for entry in self._best
+            if entry.on_pareto_front
+        ]
 
     def _remaining_s(self, elapsed_s: float) -> float | None:
         """Estimates the remaining seconds from the trials that ended since the launch; `None` before the first."""
@@ -109,6 +123,10 @@ class Progress:
     def results_of_this_launch(self) -> list[TrialResult]:
         """Returns the results of the trials that ended since the launch."""
         return [result for result in self.results if str(result.finished) >= self.started]
+
+    def n_winners(self) -> int:
+        """Returns the number of trials of the best configurations, which are evaluated on the test set."""
+        return sum(len(entry.trials) for entry in self._best)
 
     def mark(self) -> tuple[int, int]:
         """Returns a value that changes with every epoch and every finished trial, for telling whether work advances."""
@@ -121,11 +139,12 @@ def launch_entries(url: str | None, wandb: Mode, workers: int, engine: str) -> d
     return {"storage": storage, "wandb": wandb, "workers": workers, "engine": engine}
 
 
-def _best_entry(best: RankedConfiguration | None) -> dict[str, Any] | None:
-    if best is None:
+def _best_entry(best: list[RankedConfiguration]) -> dict[str, Any] | None:
+    """Returns the best configuration; with several objectives the first of the front."""
+    if not best:
         return None
-    trial = best.best_trial
-    return {"number": trial.number, "value": trial.value, "mean": best.mean, "n": len(best.trials)}
+    trial = best[0].best_trial
+    return {"number": trial.number, "value": trial.value, "mean": best[0].mean, "n": len(best[0].trials)}
 
 
 def _running_entry(trial: FrozenTrial) -> dict[str, Any]:

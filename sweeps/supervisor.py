@@ -11,6 +11,7 @@ from time import monotonic
 from lit_dl.files import is_disk_full
 from sweeps.engines.engine import Engine
 from sweeps.live import LiveView
+from sweeps.results.status_file import STOPPED
 from sweeps.status import Progress
 from sweeps.study.retry import OutageRetry, transient_reason
 from sweeps.study.study import SharedStudy
@@ -38,7 +39,7 @@ class SweepSupervisor:
         self._published = self._deaths = 0.0
         self._mark = (-1, -1)
         self._over_since: float | None = None
-        self._is_full = False
+        self._is_full = self._said_why = False
 
     def run(self) -> int:
         """Starts the workers and returns when they have ended, or when the sweep must stop."""
@@ -77,7 +78,7 @@ class SweepSupervisor:
             return True
         is_here = bool(self.engine.slots)  # and has ended, evaluation and all
         return not self.study.attributes.is_evaluating() and (
-            is_here or len(self.study.attributes.evaluations()) >= self.spec.seeds
+            is_here or len(self.study.attributes.evaluations()) >= self.progress.n_winners()
         )
 
     def _step(self, view: LiveView) -> None:
@@ -98,6 +99,9 @@ class SweepSupervisor:
             self._stop("timeout")
         if self.study.is_failing():
             self._stop(f"the last {self.spec.max_failures} trials failed")
+        if not self._said_why and (reason := self.study.stopping.reason()) is not None:
+            self._said_why = True
+            view.say(f"stop: {reason}; no more trials are started, and those that run go on to their end")
 
     def _publish(self, view: LiveView, state: str) -> None:
         try:
@@ -121,7 +125,9 @@ class SweepSupervisor:
             self.study.reclaim()
         if self.stopping is None and self.study.is_failing():  # since the last look; so the workers have ended
             self._stop(f"the last {self.spec.max_failures} trials failed")
-        state = self.stopping or ("finished" if self.study.is_finished() else "unfinished")
+        reason = self.study.stopping.reason()
+        finished = "finished" if reason is None else f"{STOPPED}{reason}"
+        state = self.stopping or (finished if self.study.is_finished() else "unfinished")
         self._publish(view, state)
         return state
 
@@ -139,7 +145,7 @@ class SweepSupervisor:
             return 130
         results = self.progress.results
         failed = bool(results) and all(result.state == "FAIL" for result in results)
-        return 1 if failed or state not in ("finished", "timeout") else 0
+        return 1 if failed or (state not in ("finished", "timeout") and not state.startswith(STOPPED)) else 0
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

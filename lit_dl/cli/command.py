@@ -16,6 +16,7 @@ from lit_dl.config.keys import Config, normal_key, normalize, split_classes, unk
 from lit_dl.config.overlay import CHOICES, merge, overlay
 from lit_dl.config.yaml_io import dump_yaml, load_yaml
 from lit_dl.errors import ConfigError, LitError
+from lit_dl.files import expand_path
 
 
 def _read_configs(argv: list[str]) -> tuple[Config, list[str]]:
@@ -32,7 +33,7 @@ def _read_configs(argv: list[str]) -> tuple[Config, list[str]]:
             path = value if equals else next(words, "")
             if not path:
                 raise ConfigError("--config", "must be followed by a file")
-            config = merge(config, normalize(load_yaml(Path(path))))
+            config = merge(config, normalize(load_yaml(Path(expand_path(path)))))
         elif option in ("--model", "--data", "--model.class_path", "--data.class_path"):
             group = option[2:].split(".")[0]
             config = merge(config, {group: {"class_path": value if equals else next(words, "")}})

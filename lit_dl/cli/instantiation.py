@@ -1,16 +1,19 @@
-"""The classes that a config names as functions, and exceptions of classes as errors about a key."""
+"""How objects are made from a parsed config: functions as classes, paths as a shell reads them, errors about a key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import PurePath
 from typing import Any
 
+from jsonargparse import Namespace
 from jsonargparse.typing import class_from_function
 
 from lit_dl.config.classes import import_factory
 from lit_dl.errors import ConfigError, LitError, key_prefix
+from lit_dl.files import expand_path
 
 
 def class_at(key: str, path: str, base: type) -> type[Any]:
@@ -61,3 +64,21 @@ def trainer_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise ConfigError("trainer", f"refused by Lightning ({type(error).__name__}: {error})") from error
+
+
+def expand_paths(config: Any) -> Any:
+    """Returns a copy of a parsed config in which paths are what a shell makes of them.
+
+    The config that a run saves keeps what was written, so that it can be used by another person, or on another machine.
+    """
+    if isinstance(config, Namespace):
+        copied = Namespace()
+        vars(copied).update({name: expand_paths(value) for name, value in vars(config).items()})
+        return copied
+    if isinstance(config, dict):
+        return {name: expand_paths(value) for name, value in config.items()}
+    if type(config) in (list, tuple):
+        return type(config)(expand_paths(value) for value in config)
+    if isinstance(config, str):
+        return expand_path(config)
+    return type(config)(expand_path(str(config))) if isinstance(config, PurePath) else config

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.console import print_result, print_row
-from lit_dl.cli.instantiation import class_at, instantiator, trainer_errors
+from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
 from lit_dl.cli.parser import RunParser
 from lit_dl.cli.technique_help import TechniqueHelp
 from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder, refuse_null
@@ -23,6 +23,7 @@ from lit_dl.config.keys import Config, check_keys, split_classes
 from lit_dl.config.parser_errors import to_config_error
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
+from lit_dl.files import expand_path
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
 from lit_dl.run.run_result import RunLocation
@@ -134,6 +135,7 @@ class LitCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path") if subcommand else None
         if path is None or path in ("best", "last", "hpc", "registry"):
             return
+        self.config[subcommand]["ckpt_path"] = path = expand_path(path)
         check_checkpoint(Path(path))
         if hasattr(self._model_class, "wrapped_function"):
             return
@@ -180,7 +182,7 @@ class LitCLI(LightningCLI):
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
         bases = {"model": LightningModule, "data": LightningDataModule}
         instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
-        self.config_init = self.parser.instantiate(self.config, instantiators=instantiators)
+        self.config_init = self.parser.instantiate(expand_paths(self.config), instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
@@ -190,7 +192,7 @@ class LitCLI(LightningCLI):
         """Makes the `Run`, and returns its Trainer."""
         callbacks = list(self.more_callbacks)
         if self.subcommand is not None:
-            folder = self._get(self.config, "run_dir")
+            folder = self._get(self.config_init, "run_dir")
             stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
             run_dir = Path(folder) if folder else Path("runs") / self.subcommand / stamp
             if self.subcommand == "fit":

@@ -19,7 +19,7 @@ def header(sweep: SweepData) -> Markup:
     """Returns name, state, counts, objectives, and the rule of the ranking as HTML."""
     facts = f"{sweep.state} · {len(sweep.results)} of {sweep.spec.n_trials} trials have ended"
     counts = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sweep.counts().items())
-    objectives = ", then ".join(f"{objective.direction} {objective.metric}" for objective in sweep.spec.objectives)
+    objectives = " and ".join(f"{objective.direction} {objective.metric}" for objective in sweep.spec.objectives)
     facts += (f": {counts}" if counts else "") + f" · {objectives}"
     return render("header.html", name=sweep.spec.name, facts=facts, rule=_rule(sweep))
 
@@ -32,11 +32,13 @@ def _rule(sweep: SweepData) -> str:
 
 
 def section(sweep: SweepData) -> Markup:
-    """Returns the best configuration as HTML: value, parameters, metrics, files and commands."""
+    """Returns the best configuration as HTML: value, parameters, metrics, files and commands; see `pareto_front`."""
     if not sweep.ranked:
         why = "none has ended" if not sweep.results else "those that ended were pruned, diverged or failed"
         text = "<p><strong>No trial has completed yet</strong>, so nothing is ranked: {}.</p>"
         return Markup(text).format(why)
+    if len(sweep.spec.objectives) > 1:
+        return Markup("")  # there is no best one, but a front: see `pareto_front`
     entry = sweep.ranked[0]
     number = entry.best_trial.number
     folder = sweep.folder(number)
@@ -44,7 +46,7 @@ def section(sweep: SweepData) -> Markup:
         "best_configuration.html",
         mean=format_mean(entry),
         metric=sweep.metric,
-        trials=_trials(sweep, entry),
+        trials=_trials(entry),
         params=_params(sweep, entry),
         **_metrics(entry),
         checkpoint=folder.checkpoint(),
@@ -53,7 +55,7 @@ def section(sweep: SweepData) -> Markup:
     )
 
 
-def _trials(sweep: SweepData, entry: RankedConfiguration) -> str:
+def _trials(entry: RankedConfiguration) -> str:
     """Returns name, trials and epoch, such as `relu, mean over 3 seeds, trials 0, 1, 2; best run: trial 1, epoch 5`."""
     trial = entry.best_trial
     text = f"{entry.run}, " if entry.run else ""
@@ -63,8 +65,6 @@ def _trials(sweep: SweepData, entry: RankedConfiguration) -> str:
     text += f"trial {trial.number}"
     if trial.best_epoch is not None:
         text += f", epoch {trial.best_epoch}" + (f" of {trial.epochs}" if trial.epochs is not None else "")
-    if len(sweep.spec.objectives) > 1:
-        text += f"; first by {sweep.metric} among {len(sweep.pareto_front())} that no other beats in all objectives"
     return text
 
 

@@ -41,7 +41,17 @@ def format_value(value: Any, digits: int = 4) -> str:
 
 def format_mean(entry: RankedConfiguration, digits: int = 5) -> str:
     """Returns the mean of a configuration, with the standard deviation over its seeds where it has several."""
-    return format_value(entry.mean, digits) + (f" ± {entry.std:.2g}" if entry.std is not None else "")
+    return _with_std(entry.mean, entry.std, digits)
+
+
+def format_metric(entry: RankedConfiguration, metric: str, digits: int = 5) -> str:
+    """Returns the mean of a metric as `format_mean` does; empty where no trial has it."""
+    mean, std = entry.statistics(metric)
+    return "" if mean is None else _with_std(mean, std, digits)
+
+
+def _with_std(mean: float, std: float | None, digits: int) -> str:
+    return format_value(mean, digits) + (f" ± {std:.2g}" if std is not None else "")
 
 
 def format_duration(seconds: float) -> str:

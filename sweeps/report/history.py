@@ -65,7 +65,9 @@ def _best_so_far(sweep: SweepData, entries: Sequence[Entry]) -> Any:
         y=[*best, best[-1]],
         mode="lines",
         line={"shape": "hv", "color": MUTED, "width": 1.5},
-        name="best single trial so far",
+        name="best single trial so far"
+        if len(sweep.spec.objectives) == 1
+        else f"best {plot_text(sweep.metric)} so far",
         hoverinfo="skip",
     )
 
@@ -95,13 +97,13 @@ def _markers(sweep: SweepData, entries: Sequence[Entry], in_strip: bool = False)
 
 
 def _best_marker(sweep: SweepData, entries: Sequence[Entry]) -> Any:
-    """Returns a ring around each trial of the best configuration."""
+    """Returns a ring around each trial of the best configurations."""
     chosen = [(x, trial) for x, trial in entries if trial.number in sweep.best_numbers]
     return go.Scatter(
         x=[x for x, _ in chosen],
         y=[trial.value for _, trial in chosen],
         mode="markers",
         marker={"color": "rgba(0,0,0,0)", "size": 17, "symbol": "circle", "line": {"color": BEST, "width": 3}},
-        name="best configuration",
+        name=sweep.best_name,
         hoverinfo="skip",
     )

@@ -101,7 +101,7 @@ def _traces(sweep: SweepData, curves: Sequence[tuple[TrialResult, Curve]]) -> li
                     "size": [size if epoch == marked or len(curve) == 1 else 0 for epoch, _ in curve],
                     "line": {"width": 0},
                 },
-                legendgroup="best configuration" if is_best else trial.outcome,
+                legendgroup=sweep.best_name if is_best else trial.outcome,
                 hovertemplate=hover_text(sweep, trial) + "<br>epoch %{x}: %{y:.5g}<extra></extra>",
             )
         )

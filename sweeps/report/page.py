@@ -21,6 +21,7 @@ from sweeps.report import (
     layer_health,
     learning_curves,
     parallel_coordinates,
+    pareto_front,
     ranking_section,
     seed_curves,
     slices,
@@ -39,6 +40,7 @@ def _no_parameters(sweep: SweepData) -> Markup:
 
 SECTIONS: list[tuple[str, Callable[[SweepData], Markup]]] = [
     ("Best configuration", best_configuration.section),
+    ("Pareto front", pareto_front.section),
     ("Published figures", comparison_tables.values_section),
     ("Claims", comparison_tables.claims_section),
     ("Ranking", ranking_section.section),

@@ -1,11 +1,44 @@
-"""The plot of several objectives: the first against the second, with the Pareto front."""
+"""The section on several objectives: the Pareto front as a table, and the first objective against the second."""
 
 from __future__ import annotations
 
+import shlex
+
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from sweeps.report.plot_style import BEST, Panel, axis, hover_text, make_figure, marker_style
 from sweeps.report.sweep_data import SweepData
+from sweeps.report.tables import Cell, Row, Table, metric_cell, value_cell
+from sweeps.report.templating import render
+from sweeps.results.ranking import winners
+
+
+def section(sweep: SweepData) -> Markup:
+    """Returns the section as HTML; empty in a sweep with one objective, or before a trial has completed."""
+    if len(sweep.spec.objectives) < 2 or not sweep.ranked:
+        return Markup("")
+    run_dir = shlex.quote(str(sweep.run_dir))
+    return render(
+        "pareto_front.html",
+        table=_table(sweep),
+        plot_of_two=panel(sweep),
+        best=f"sweeps best {run_dir}",
+        replay=f"sweeps replay {run_dir} --trial {winners(sweep.ranked)[0].best_trial.number}",
+    )
+
+
+def _table(sweep: SweepData) -> Table:
+    metrics = [objective.metric for objective in sweep.spec.objectives]
+    heads = ["trials" if sweep.has_repeats else "trial", *metrics, *sweep.names.values(), "checkpoint"]
+    rows = []
+    for entry in winners(sweep.ranked):
+        trial, params = entry.best_trial, sweep.params(entry.best_trial)
+        cells = [Cell(", ".join(map(str, entry.numbers)), trial.number)]
+        cells += [metric_cell(entry, metric) for metric in metrics]
+        cells += [value_cell(params[name], digits=3) if name in params else Cell("-", "") for name in sweep.names]
+        rows.append(Row([*cells, Cell(str(sweep.folder(trial.number).checkpoint() or "none is left"))], False))
+    return Table(heads, rows, wrapped=(len(heads) - 1,))
 
 
 def panel(sweep: SweepData) -> Panel | None:

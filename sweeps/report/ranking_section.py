@@ -7,10 +7,10 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from sweeps.report import configurations, pareto_front
+from sweeps.report import configurations
 from sweeps.report.formatting import format_mean, format_value, shorten
 from sweeps.report.sweep_data import SweepData
-from sweeps.report.tables import Cell, Row, Table, time_cell, value_cell
+from sweeps.report.tables import Cell, Row, Table, metric_cell, time_cell, value_cell
 from sweeps.report.templating import render
 from sweeps.results.ranking import RankedConfiguration
 from sweeps.results.trial_result import TrialResult
@@ -24,7 +24,6 @@ def section(sweep: SweepData) -> Markup:
         "ranking.html",
         ranked=ranked_table(sweep),
         configurations=configurations.panel(sweep),
-        pareto_front=pareto_front.panel(sweep),
         unranked=unranked_table(sweep),
     )
 
@@ -38,19 +37,17 @@ def ranked_table(sweep: SweepData) -> Table | None:
     is_named = any(entry.run for entry in sweep.ranked)
     heads = ["rank", "trials" if sweep.has_repeats else "trial", *(["configuration"] if is_named else [])]
     heads += [sweep.metric, *other_objectives, "epoch", *sweep.names.values(), *tests, "weights", "time"]
-    highlighted = sweep.pareto_front() if other_objectives else sweep.ranked[:1]
-    highlighted_ids = {entry.config_id for entry in highlighted}
     rows = []
     for rank, entry in enumerate(sweep.ranked, start=1):
         trial = entry.best_trial
         cells = [Cell(str(rank), rank), Cell(", ".join(map(str, entry.numbers)), trial.number)]
         cells += [Cell(entry.run or "")] if is_named else []
         cells += [Cell(format_mean(entry), entry.mean)]
-        cells += [value_cell(trial.best.get(metric)) for metric in other_objectives]
+        cells += [metric_cell(entry, metric) for metric in other_objectives]
         cells += [value_cell(trial.best_epoch), *_param_cells(sweep, trial)]
         cells += [_test_cell(entry, metric) for metric in tests]
         cells += [value_cell(trial.parameters), time_cell(trial)]
-        rows.append(Row(cells, entry.config_id in highlighted_ids))
+        rows.append(Row(cells, trial.number in sweep.best_numbers))
     return Table(heads, rows)
 
 

@@ -87,7 +87,7 @@ def _even_selection(items: Sequence[T]) -> Sequence[T]:
 
 
 def _ranked_markers(sweep: SweepData, parameter: Parameter, entries: Sequence[RankedConfiguration]) -> Any:
-    is_best = [entry is sweep.ranked[0] for entry in entries]
+    is_best = [entry.best_trial.number in sweep.best_numbers for entry in entries]
     stds = [entry.std or 0.0 for entry in entries]
     size = 8 if len(entries) <= 300 else 5
     return go.Scatter(

@@ -12,7 +12,7 @@ from typing import Any
 from lit_dl.errors import StorageError
 from sweeps.report.formatting import short_names
 from sweeps.results.files import read_results
-from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.ranking import RankedConfiguration, ranking, winners
 from sweeps.results.status_file import read_status
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.parse_spec import load_spec
@@ -73,8 +73,13 @@ class SweepData:
 
     @cached_property
     def best_numbers(self) -> set[int]:
-        """Numbers of the trials of the best configuration; empty without one."""
-        return set(self.ranked[0].numbers) if self.ranked else set()
+        """Numbers of the trials of the best configuration, or of those on the Pareto front; empty without one."""
+        return {number for entry in winners(self.ranked) for number in entry.numbers}
+
+    @property
+    def best_name(self) -> str:
+        """What the best configurations are called, which plots mark."""
+        return "Pareto front" if len(self.spec.objectives) > 1 else "best configuration"
 
     def counts(self) -> dict[str, int]:
         """Returns the number of trials by outcome, finished ones first."""
@@ -87,10 +92,6 @@ class SweepData:
     def params(self, result: TrialResult) -> Values:
         """Returns the parameters of a trial in the order of the space. One that does not apply to it is missing."""
         return {p.name: result.params[p.name] for p in self.spec.space if p.name in result.params}
-
-    def pareto_front(self) -> list[RankedConfiguration]:
-        """Returns the configurations on the Pareto front; none in a sweep with one objective."""
-        return [entry for entry in self.ranked if entry.on_pareto_front]
 
     def curve(self, number: int, metric: str | None = None) -> Curve:
         """Returns a metric of a trial by epoch; empty where the trial has not logged it, or left no metrics.csv.

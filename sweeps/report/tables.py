@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.report.formatting import format_duration, format_value
+from sweeps.report.formatting import format_duration, format_metric, format_value
+from sweeps.results.ranking import RankedConfiguration
 from sweeps.results.trial_result import TrialResult
 
 
@@ -76,6 +77,11 @@ def value_cell(value: Any, digits: int = 5) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Cell(format_value(value))
     return Cell(f"{value:,}" if isinstance(value, int) and value > 9999 else format_value(value, digits), value)
+
+
+def metric_cell(entry: RankedConfiguration, metric: str) -> Cell:
+    """Returns a metric of a configuration: its mean over the seeds, with the standard deviation where there is one."""
+    return Cell(format_metric(entry, metric), entry.statistics(metric)[0])
 
 
 def time_cell(result: TrialResult) -> Cell:

@@ -47,6 +47,11 @@ class RankedConfiguration:
         """Numbers of the trials."""
         return [trial.number for trial in self.trials]
 
+    def statistics(self, metric: str) -> tuple[float | None, float | None]:
+        """Returns the mean and the sample standard deviation of a metric over the trials, as far as there are any."""
+        values = [trial.best[metric] for trial in self.trials if metric in trial.best]
+        return fmean(values) if values else None, stdev(values) if len(values) > 1 else None
+
     def to_row(self) -> dict[str, Any]:
         """Returns the row of the best trial, with the statistics over all trials. `sweeps best --json` prints it."""
         statistics = {"mean": self.mean, "std": self.std, "n": len(self.trials), "numbers": self.numbers}
@@ -76,6 +81,11 @@ def ranking(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> 
         return len(entry.trials) < seeds, is_dominated, sign * entry.mean, entry.best_trial.number
 
     return sorted(ranked, key=order)
+
+
+def winners(ranked: Sequence[RankedConfiguration]) -> list[RankedConfiguration]:
+    """Returns the best of all configurations: with several objectives those on the Pareto front, else the first."""
+    return [entry for entry in ranked if entry.on_pareto_front] or list(ranked[:1])
 
 
 def _configuration(trials: list[TrialResult], sign: float, on_pareto_front: bool) -> RankedConfiguration:

@@ -10,6 +10,8 @@ from typing import Any
 from lit_dl.errors import StorageError
 
 STATUS_JSON = "status.json"
+STOPPED = "stopped: "
+"""How the state of a sweep begins that has stopped by the rule in its spec; the reason follows."""
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
@@ -30,8 +32,34 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     raise StorageError(f"{path}: must be what sweeps launch writes; damaged; launch the sweep again to have it written")
 
 
+def how_to_go_on(state: str) -> str | None:
+    """Returns what makes a sweep in this state go on; `None` where nothing is left to do, or it runs."""
+    if state.startswith(STOPPED):
+        return "it goes on when stop is changed in the spec, or left out"
+    return None if state in ("running", "finished") else "the same command goes on from here"
+
+
 def count_text(status: Mapping[str, Any]) -> str:
     """Returns the number of trials by outcome as text, such as `10 completed, 2 pruned`."""
     counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
     parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
     return ", ".join(parts) or "no trial yet"
+
+
+def front_lines(status: Mapping[str, Any], most: int = 10) -> list[str]:
+    """Returns a heading and a line for each configuration on the Pareto front; none in a sweep with one objective.
+
+    Args:
+        status: The content of `status.json`. Older versions wrote no front.
+        most: Number of configurations after which the others are only counted.
+    """
+    front = status.get("front") or []
+    if not front:
+        return []
+    lines = [f"{len(front)} on the Pareto front, which no other beats in all objectives:"]
+    lines += [f"  trial {entry['number']}: {_values_text(entry['values'])}" for entry in front[:most]]
+    return lines + ([f"  and {len(front) - most} more"] if len(front) > most else [])
+
+
+def _values_text(values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{metric} {'missing' if value is None else f'{value:.6g}'}" for metric, value in values.items())

@@ -8,6 +8,7 @@ from typing import Any
 
 from lit_dl.config.keys import flatten, normal_key
 from lit_dl.errors import ConfigError, suggest
+from sweeps.spec.other_programs import refuse_parameter
 from sweeps.spec.space import FIELDS, Parameter, Space, Values
 from sweeps.spec.value_checks import boolean, finite_number, is_number
 
@@ -31,6 +32,7 @@ def parse_space(given: object) -> Space:
 
 def _parse_parameter(name: str, entry: object) -> Parameter:
     key = f"space.{name}"
+    refuse_parameter(key, entry)
     if not isinstance(entry, Mapping):
         raise ConfigError(key, f"must be a mapping with low and high, choices, or presets; got {entry!r}")
     kind = _kind_of(entry, key)
@@ -102,6 +104,13 @@ def _check_choices(key: str, values: Values) -> None:
     for number, text in enumerate(texts):
         if text in texts[:number]:
             raise ConfigError(f"{key}.choices", f"must not hold a value twice; {choices[number]!r} does")
+    for number, choice in enumerate(choices):
+        if not isinstance(choice, list | dict) and choice in choices[:number]:  # those are sampled as their JSON text
+            raise ConfigError(
+                f"{key}.choices",
+                f"must not hold two values that Python finds equal, as a sampler cannot tell them apart; got "
+                f"{choices[choices.index(choice)]!r} and {choice!r}; give each a name in presets",
+            )
 
 
 def _check_presets(key: str, values: Values) -> None:

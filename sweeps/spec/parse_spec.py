@@ -12,19 +12,23 @@ from lit_dl.config.keys import Config, flatten, normal_key, normalize
 from lit_dl.config.overlay import overlay
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError, suggest
+from lit_dl.files import expand_path
 from sweeps.spec.objective import DIRECTIONS, Objective
+from sweeps.spec.other_programs import objective_hint, spec_key_hint
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
-from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, SweepSpec, spec_key
+from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, StopRule, SweepSpec, spec_key
 from sweeps.spec.value_checks import (
     boolean,
     check_names,
     duration,
+    finite_number,
     is_number,
     mapping,
     mapping_or_null,
     one_of,
+    text,
     whole_number,
 )
 
@@ -73,19 +77,21 @@ def parse_spec(
         published=parse_published(given.get("published"), runs),
         claims=parse_claims(given.get("claims"), runs),
     )
-    if spec.pruner is not None and len(spec.objectives) > 1:
-        raise ConfigError(
-            "pruner", f"does not go with {len(spec.objectives)} objectives (Optuna prunes by one); leave it out"
-        )
+    for key, verb in (("pruner", "prunes"), ("stop", "stops")):
+        if getattr(spec, key) is not None and len(spec.objectives) > 1:
+            raise ConfigError(
+                key, f"does not go with {len(spec.objectives)} objectives (Optuna {verb} by one); leave it out"
+            )
     check_readable(spec)
     return spec
 
 
 def _check_spec_keys(given: Mapping[str, Any]) -> None:
     known = [spec_key(f.name) for f in fields(SweepSpec)]
-    for key in given:
+    for key, value in given.items():
         if key not in known:
-            raise ConfigError(str(key), f"no such key of a sweep{suggest(str(key), known)}")
+            hint = spec_key_hint(str(key), value) or suggest(str(key), known)
+            raise ConfigError(str(key), f"no such key of a sweep{hint}")
 
 
 # The base
@@ -93,7 +99,7 @@ def _check_spec_keys(given: Mapping[str, Any]) -> None:
 
 def _base(given: object, folder: Path) -> Config:
     if isinstance(given, str):
-        return normalize(load_yaml(folder / given))
+        return normalize(load_yaml(folder / expand_path(given)))
     if given is None:
         raise ConfigError(
             "base", "must be given: the file of the run config that all trials start from, or the config itself"
@@ -131,6 +137,8 @@ def _objectives(given: object) -> list[Objective]:
 
 
 def _objective(values: Values) -> Objective:
+    if hint := objective_hint(values):
+        raise ConfigError("objective", f"must be a metric and a direction; got {', '.join(map(str, values))}{hint}")
     check_names(values, "objective", ("metric", "direction"))
     metric = values.get("metric")
     if not isinstance(metric, str):
@@ -197,9 +205,12 @@ def _check_run_value(key: str, value: object, parameter: Parameter) -> None:
 # Optional keys
 
 
-def _plugin(given: object, key: str) -> Plugin | None:
-    if given is None:
-        return None
+def parse_plugin(given: object, key: str) -> Plugin:
+    """Returns a class with its arguments, from a mapping or from the name of the class alone.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     if isinstance(given, str):
         return Plugin(given)
     values = mapping(given, key)
@@ -207,6 +218,27 @@ def _plugin(given: object, key: str) -> Plugin | None:
     if not isinstance(values.get("class_path"), str):
         raise ConfigError(f"{key}.class_path", f"must be the name of a class; got {values.get('class_path')!r}")
     return Plugin(values["class_path"], mapping(values.get("init_args") or {}, f"{key}.init_args"))
+
+
+def _warm_start(given: object) -> list[str]:
+    folders = [given] if isinstance(given, str) else given or []
+    if not isinstance(folders, list):
+        raise ConfigError("warm_start", f"must be a list of run folders; got {given!r}")
+    return [text(folder, f"warm_start[{number}]") for number, folder in enumerate(folders)]
+
+
+def _stop(given: object) -> StopRule | None:
+    values = mapping_or_null(given, "stop")
+    check_names(values, "stop", ("value", "terminator"))
+    value, terminator = values.get("value"), values.get("terminator")
+    if given is not None and value is None and terminator is None:
+        raise ConfigError("stop", "must have a value, such as {value: 0.99}, or a terminator of Optuna; got neither")
+    if given is None:
+        return None
+    return StopRule(
+        None if value is None else finite_number(value, "stop.value"),
+        None if terminator is None else parse_plugin(terminator, "stop.terminator"),
+    )
 
 
 def _workers(value: object) -> int | None:
@@ -234,8 +266,10 @@ def _limit(value: object, key: str) -> float | None:
 
 # How each optional key is parsed. A key that is not given has the default of `SweepSpec`.
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
-    "sampler": lambda value: _plugin(value, "sampler") or SweepSpec.sampler,
-    "pruner": lambda value: _plugin(value, "pruner"),
+    "sampler": lambda value: SweepSpec.sampler if value is None else parse_plugin(value, "sampler"),
+    "pruner": lambda value: None if value is None else parse_plugin(value, "pruner"),
+    "warm_start": _warm_start,
+    "stop": _stop,
     "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
     "check": lambda value: one_of(value, "check", CHECKS),
     "workers": _workers,

@@ -47,6 +47,19 @@ class SlotSize:
 
 
 @dataclass(frozen=True)
+class StopRule:
+    """When a sweep stops before it has run all its trials. Any of the two is enough.
+
+    Args:
+        value: Value of the objective that is good enough.
+        terminator: A terminator of Optuna, which estimates what is left to improve.
+    """
+
+    value: float | None = None
+    terminator: Plugin | None = None
+
+
+@dataclass(frozen=True)
 class SweepSpec:
     """What a sweep is asked to do.
 
@@ -60,6 +73,9 @@ class SweepSpec:
         seeds: Repeats of each configuration, with seeds counted up from the seed of the base.
         sampler: A sampler of Optuna.
         pruner: A pruner of Optuna; `None`: no trial is pruned.
+        warm_start: Run folders of older sweeps. The sampler also learns from their completed trials; nothing else
+            counts them.
+        stop: When the sweep stops by itself; `None`: after `n_trials`.
         evaluate_test: Trials that are evaluated on the test set: `best`, `all`, or `none`.
         check: Extent of the checks before trial 0: `parse`, `build`, or `step`.
         workers: Worker processes; `None`: one per GPU, or one per CPU core.
@@ -84,6 +100,8 @@ class SweepSpec:
     seeds: int = 1
     sampler: Plugin = Plugin("TPESampler")
     pruner: Plugin | None = None
+    warm_start: list[str] = field(default_factory=list)
+    stop: StopRule | None = None
     evaluate_test: str = "best"
     check: str = "step"
     workers: int | None = None
@@ -146,7 +164,7 @@ class SweepSpec:
 
     def dump(self) -> str:
         """Returns the spec as YAML. It holds every field, and `load_spec` reads it back."""
-        return dump_yaml({spec_key(f.name): _plain(getattr(self, f.name)) for f in fields(self)})
+        return dump_yaml({spec_key(f.name): plain(getattr(self, f.name)) for f in fields(self)})
 
 
 def spec_key(field_name: str) -> str:
@@ -154,13 +172,13 @@ def spec_key(field_name: str) -> str:
     return "objective" if field_name == "objectives" else field_name
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Returns the value of a field as YAML can hold it."""
     if isinstance(value, list):
-        return [_plain(element) for element in value]
+        return [plain(element) for element in value]
     if isinstance(value, Space | PublishedTable | PublishedClaim):
         return value.dump()
-    return {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else value
+    return {f.name: plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
 
 
 def processes_of(config: Config) -> int:
@@ -178,7 +196,7 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
         ConfigError: One of the `FIXED` fields differs.
     """
     for name in FIXED:
-        before, after = (_plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
+        before, after = (plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(

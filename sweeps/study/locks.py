@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -14,11 +14,16 @@ from lit_dl.errors import StorageError
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on the file; waits for the current holder."""
-    with path.open("a") as file:
+def locked(path: Path, opener: Callable[[str, int], int] | None = None) -> Iterator[IO[bytes]]:
+    """Holds an exclusive lock on the file, and yields it open to read and append; waits for the current holder.
+
+    Args:
+        path: The file.
+        opener: As `open` takes it; `None`: a file that does not exist is created.
+    """
+    with open(path, "a+b", buffering=0, opener=opener) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file
 
 
 class RunFolderLock:

@@ -26,7 +26,7 @@ unavailable, except `report`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -41,8 +41,10 @@ from sweeps.study.records import TrialClaim, TrialOutcome
 from sweeps.study.recovery import Recovery
 from sweeps.study.retry import OutageRetry, retry_on_outage, transient_reason
 from sweeps.study.sampling import grid_size, requires_serial_sampling, tell
+from sweeps.study.stopping import Stopping
 from sweeps.study.storage import check_known, open_study
 from sweeps.study.trial_queue import TrialQueue
+from sweeps.study.warm_start import OlderTrial, store_older_trials
 
 
 class SharedStudy:
@@ -65,13 +67,15 @@ class SharedStudy:
         self._handle = open_study(run_dir, spec, url, create)
         self.attributes = StudyAttributes(self._handle)
         self._recovery = Recovery(self._handle, spec)
-        self._queue = TrialQueue(self._handle, spec, self._recovery)
+        self.stopping = Stopping(self._handle, spec)
+        self._queue = TrialQueue(self._handle, spec, self._recovery, self.stopping)
         self._is_serial = requires_serial_sampling(spec)
         if create:
             check_known(run_dir, url, lambda: len(self._handle.trials()))
             with self._handle.lock():
                 self.attributes.publish(spec, _total(spec))
                 self._queue.enqueue_runs()
+            self.stopping.decide()
 
     @property
     def retry(self) -> OutageRetry:
@@ -81,6 +85,11 @@ class SharedStudy:
     @retry.setter
     def retry(self, retry: OutageRetry) -> None:
         self._handle.retry = retry
+
+    @retry_on_outage
+    def warm_start(self, older: Sequence[OlderTrial]) -> None:
+        """Gives the sampler trials of older sweeps. They replace those of the last launch, and count nowhere else."""
+        store_older_trials(self._handle.study, older)
 
     @retry_on_outage
     def trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
@@ -220,8 +229,10 @@ class SharedStudy:
         return self._handle.storage.get_trial(claim.trial_id)
 
     def is_finished(self) -> bool:
-        """Returns whether all trials of the total are in a final state."""
+        """Returns whether all trials of the total are in a final state, or a stop rule holds and none runs any more."""
         trials = self.trials()
+        if self.stopping.reason() is not None:
+            return not any(trial.state == TrialState.RUNNING for trial in trials)
         return len(trials) >= self.attributes.total and all(trial.state.is_finished() for trial in trials)
 
     def is_over(self) -> bool:

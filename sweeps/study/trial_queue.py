@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -38,6 +39,8 @@ from sweeps.study.handle import StudyHandle
 from sweeps.study.liveness import Owner, identity
 from sweeps.study.records import TrialClaim, now
 from sweeps.study.recovery import Recovery
+from sweeps.study.stopping import Stopping
+from sweeps.study.warm_start import read_older_trials
 
 
 class TrialQueue:
@@ -50,12 +53,14 @@ class TrialQueue:
         handle: The open study.
         spec: The spec.
         recovery: Requeues what interrupted claims left behind.
+        stopping: Knows whether the sweep has stopped by its rule; then nothing more is handed out.
     """
 
-    def __init__(self, handle: StudyHandle, spec: SweepSpec, recovery: Recovery) -> None:
+    def __init__(self, handle: StudyHandle, spec: SweepSpec, recovery: Recovery, stopping: Stopping) -> None:
         self._handle = handle
         self._spec = spec
         self._recovery = recovery
+        self._stopping = stopping
         self._owner: Owner = {}  # as written by the last claim of this process
         self._claimed: int | None = None  # trial id of that claim; None while it is not complete
 
@@ -85,6 +90,8 @@ class TrialQueue:
         trials = self._recovery.requeue_incomplete_claims(self._owner, self._claimed)
         waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         attrs = self._handle.study.user_attrs
+        if self._stopping.reason_in(attrs) is not None:
+            return None
         is_complete = waiting is None and committed_trials(trials, self._spec.seeds) >= attrs["total"]
         if is_complete or too_many_failures(trials, attrs, self._spec.max_failures):
             return None
@@ -127,10 +134,14 @@ class TrialQueue:
             seed_number=trial.user_attrs.get("seed_number", 0),
         )
 
+    @cached_property
+    def _older_trials(self) -> list[FrozenTrial]:
+        return read_older_trials(self._handle.study, self._spec.space) if self._spec.warm_start else []
+
     def suggest(self, claim: TrialClaim) -> DeferredSuggestion | None:
         """Samples the values of a trial; `None` when another process has finished the trial meanwhile."""
         try:
-            return DeferredSuggestion(self._handle.study, claim, self._spec)
+            return DeferredSuggestion(self._handle.study, claim, self._spec, self._older_trials)
         except UpdateFinishedTrialError:  # raised where the sampler stores attributes of its own in the trial
             return None
 
@@ -138,15 +149,24 @@ class TrialQueue:
         """Writes the sampled values and queues the repeats of a new configuration.
 
         Returns:
-            The claim with its values; `None` when the trial was lost to another process.
+            The claim with its values; `None` when the trial was lost to another process, or fails here, because it was
+            enqueued with values that cannot be used: the trial is at fault then, and not its worker.
         """
         if suggestion is None or not claim.is_current(self._handle.storage.get_trial(claim.trial_id)):
             return None
         self._handle.check_lock()
+        if suggestion.refusal is not None:
+            self._fail(claim, suggestion.refusal)
+            return None
         suggestion.write()
         if claim.config_id == str(claim.number):
             self._enqueue_repeats(suggestion.values, {"config_id": claim.config_id}, range(1, self._spec.seeds))
         return replace(claim, values=suggestion.values)
+
+    def _fail(self, claim: TrialClaim, reason: str) -> None:
+        row = {"outcome": "failed", "reason": reason, "attempt": claim.attempt, "finished": now()}
+        self._handle.storage.set_trial_user_attr(claim.trial_id, "result", row)
+        self._handle.storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)
 
     def confirm(self, claim: TrialClaim) -> None:
         """Notes that a claim is complete, so that the next one does not requeue its trial."""

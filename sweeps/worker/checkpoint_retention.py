@@ -8,7 +8,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.results.ranking import ranking
+from sweeps.results.ranking import ranking, winners
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import config_id_of
@@ -48,13 +48,14 @@ class CheckpointRetention:
 
     def _kept(self, trials: list[FrozenTrial], is_over: bool) -> set[int]:
         evaluates = self.spec.evaluate_test == "best" and not is_over
-        count = int(evaluates) if self.spec.keep == "none" else int(self.spec.keep.removeprefix("best_"))
-        if not count:
+        count = 0 if self.spec.keep == "none" else int(self.spec.keep.removeprefix("best_"))
+        if not count and not evaluates:
             return set()
         ranked = ranking(_results_to_rank(self.spec, trials), self.spec.objectives)
         # A configuration with seeds still to come may be among the best yet.
         unfinished = {config_id_of(trial) for trial in trials if not trial.state.is_finished()}
-        best = {entry.config_id for entry in ranked[:count]} | unfinished
+        evaluated = winners(ranked) if evaluates else []
+        best = {entry.config_id for entry in [*ranked[:count], *evaluated]} | unfinished
         return {number for entry in ranked if entry.config_id in best for number in entry.numbers}
 
 

@@ -23,7 +23,7 @@ from lit_dl.errors import ConfigError
 from lit_dl.files import retry_on_full_disk
 from lit_dl.tracking import Mode, resolve_wandb_mode
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
-from sweeps.results.ranking import ranking
+from sweeps.results.ranking import ranking, winners
 from sweeps.results.trial_result import finished_results
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec
@@ -110,6 +110,7 @@ def _run(
     else:
         if study.finish(claim, outcome):
             (folder / RESULT).unlink(missing_ok=True)
+            study.stopping.decide()
         if spec.keep != "all":
             retention.apply(study.trials())
 
@@ -124,9 +125,9 @@ def _check_device() -> None:
 
 
 def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context: WorkerContext) -> bool:
-    """Evaluates the runs of the best configuration on the test set, once; returns whether all are evaluated."""
-    best = ranking(finished_results(spec, study.trials(), {}), spec.objectives)
-    numbers = best[0].numbers if best else []
+    """Evaluates the runs of the best configurations on the test set, once; returns whether all are evaluated."""
+    ranked = ranking(finished_results(spec, study.trials(), {}), spec.objectives)
+    numbers = [number for entry in winners(ranked) for number in entry.numbers]
     for number in numbers:
         folder = TrialFolder(run_dir, number)
         if folder.checkpoint() is not None and study.attributes.claim_evaluation(number):

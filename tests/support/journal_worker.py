@@ -60,11 +60,11 @@ class SelfKill:
         os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
-    def locked(self, path: Path) -> Iterator[None]:
-        with self._locked(path):
+    def locked(self, path: Path, *opener: Any) -> Iterator[IO[bytes]]:
+        with self._locked(path, *opener) as file:
             if self._is_due("study lock" if path.name == "study.lock" else "journal lock"):
                 self._kill()
-            yield
+            yield file
 
     def size_of_whole_lines(self, file: IO[bytes]) -> int:
         size = self._size(file)

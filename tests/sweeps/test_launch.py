@@ -23,13 +23,15 @@ from sweep_specs import resolved_spec, tiny_spec, write_spec
 from lit_dl.tracking import Mode, logged_rows
 from sweeps.launch import LaunchOptions
 from sweeps.launch import launch as run
-from sweeps.results.files import read_results
+from sweeps.results.files import read_results, write_results
+from sweeps.results.trial_result import TrialResult
 from sweeps.spec.preflight import Checked
 from sweeps.study.liveness import machine
 from sweeps.study.locks import locked
 from sweeps.study.storage import open_storage
 from sweeps.study.study import SharedStudy
 
+QUICK = {"check": "parse"}
 LONG = {"trainer.max_epochs": 25, "early_stopping.patience": None}
 
 
@@ -102,6 +104,22 @@ def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
         (segment,) = (tmp_path / "run" / "trials" / f"{row.number:05d}").glob("wandb/offline-run-*/run-*.wandb")
         assert any("valid_error" in logged for logged in logged_rows(segment))
     assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
+
+
+def test_a_sweep_that_is_good_enough_stops_and_says_why(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, stop={"value": 0.0}, n_trials=6, **QUICK)
+    for _ in range(2):  # the second launch starts no trial
+        process = launch(tmp_path, spec, "--workers", 1)
+        output = finish(process)
+        assert process.returncode == 0, output
+        assert "stopped: val/acc has reached 0 (trial 0: " in output
+        assert "it goes on when stop is changed in the spec, or left out" in output
+        assert [trial.number for trial in trials(tmp_path)] == [0]
+    assert any(name.startswith("test/") for name in read_results(tmp_path / "run")[0].best)
+    assert "stopped: val/acc has reached 0 (trial 0" in sweeps("status", tmp_path / "run").stdout
+    report = sweeps("report", tmp_path / "run")
+    assert report.returncode == 0, report.stderr
+    assert "stopped: val/acc has reached 0 (trial 0" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same_total(tmp_path: Path) -> None:
@@ -287,3 +305,25 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
     spec = resolved_spec(tmp_path, tracking={"wandb": "auto"})
     assert run(spec, LaunchOptions(tmp_path / "run", None, None)) == 0
     assert asked == ["auto"]
+
+
+def test_a_launch_says_how_many_older_trials_it_learns_from_and_stores_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "spec.yaml").write_text(resolved_spec(tmp_path).dump())
+    fits = {"model.network.width": 8, "model.optimizer.lr": 0.01}
+    params = [fits, {**fits, "model.network.width": 99}, {**fits, "model.optimizer.lr": 0.02}]
+    results = [TrialResult(n, "COMPLETE", "completed", str(n), value=0.9, params=p) for n, p in enumerate(params)]
+    write_results(older, [*results, TrialResult(3, "PRUNED", "pruned", "3", value=0.9, params=fits)])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spec = resolved_spec(tmp_path, warm_start=["~/older"])
+    order = LaunchOptions(tmp_path / "run", None, "disabled")
+    assert run(spec, order, dry_run=True) == run(spec, order) == 0
+    assert capsys.readouterr().out.count("warm start: 2 of 3 completed trials in ~/older fit the space; ") == 2
+    study = SharedStudy(tmp_path / "run", spec)
+    assert [trial.params for trial in study._queue._older_trials] == [params[2], params[0]]
+    assert study.trials() == []

@@ -87,3 +87,27 @@ def test_the_end_says_what_to_do_next(tmp_path: Path, state: str, goes_on: bool)
     assert f"{state} after 20.0 s: 1 completed, 1 failed" in printed
     assert f"sweeps best {tmp_path}" in printed
     assert ("the same command goes on from here" in printed) == goes_on
+
+
+def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
+    objectives = [{"metric": "val/acc", "direction": "maximize"}, {"metric": "ms", "direction": "minimize"}]
+    shown = LiveView(parse_spec(tiny_spec(tmp_path, objective=objectives), tmp_path, "tiny"))
+    text = io.StringIO()
+    shown.console = Console(file=text, width=140, highlight=False)
+    shown._live = None
+    results = [
+        TrialResult(n, "COMPLETE", "completed", str(n), value=acc, best={"val/acc": acc, "ms": ms})
+        for n, acc, ms in [(0, 0.9, 5.0), (1, 0.95, 9.0), (2, 0.9, 6.0)]
+    ]
+    front = [{"number": n, "values": {}, "n": 1} for n in (1, 0)]
+    found = status(state="finished", front=front)
+    shown.update(found, [])
+    shown.update(found, results)
+    shown.end(found, results, tmp_path)
+    lines = text.getvalue().splitlines()
+    assert "0.9 / 5: " in lines[0]
+    assert "2 on the Pareto front" in lines[0]
+    assert "Pareto front of val/acc, ms" in lines[3]
+    table = [[cell.strip() for cell in line.split("│")] for line in lines if line.startswith("│")]
+    assert [row[2:5] for row in table] == [["1", "0.95", "9"], ["0", "0.9", "5"]]
+    assert any(line.startswith("Pareto front: trials 1, 0; their files") for line in lines)

@@ -62,6 +62,26 @@ def test_what_is_published_is_what_the_study_holds(tmp_path: Path, study: Shared
     assert [result.number for result in read_results(tmp_path)] == [0, 1]
 
 
+def test_several_objectives_are_published_as_their_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objectives = [{"metric": "val/acc", "direction": "maximize"}, {"metric": "val/loss", "direction": "minimize"}]
+    spec = resolved_spec(tmp_path, n_trials=4, objective=objectives)
+    (tmp_path / "spec.yaml").write_text(spec.dump())
+    study = SharedStudy(tmp_path, spec, create=True)
+    for acc, loss in [(0.9, 0.5), (0.95, 0.9), (0.9, 0.6)]:
+        row = {"outcome": "completed", "metrics.val/acc": acc, "metrics.val/loss": loss, "finished": now()}
+        assert study.finish(claimed(study), TrialOutcome(TrialState.COMPLETE, [acc, loss], None, row))
+    progress = Progress(spec, study, tmp_path, launch_entries(None, "offline", 2, "local"))
+    found = progress.publish("running")
+    values = [(entry["number"], *entry["values"].values()) for entry in found["front"]]
+    assert values == [(1, 0.95, 0.9), (0, 0.9, 0.5)]
+    with pytest.raises(SystemExit):
+        cli.main(["status", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "2 on the Pareto front" in out
+    assert "  trial 0: val/acc 0.9, val/loss 0.5\n" in out
+    assert "best so far" not in out
+
+
 def test_the_table_is_written_when_it_changed(tmp_path: Path, study: SharedStudy, progress: Progress) -> None:
     end(study, 0.25)
     progress.publish("running")

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bad_input.case import DROP, LR, MOMENTUM, Case
+
+
+def wrapped(class_path: str, **init_args: Any) -> dict[str, Any]:
+    """A class with arguments, among which may be classes."""
+    return {"class_path": class_path, "init_args": init_args}
+
+
+def fixed(values: dict[str, Any], sampler: Any) -> dict[str, Any]:
+    """A sampler in which some values are fixed."""
+    return wrapped("PartialFixedSampler", fixed_params=values, base_sampler=sampler)
+
+
+def stops(class_path: str, **init_args: Any) -> dict[str, Any]:
+    """A spec's rule to stop by a terminator."""
+    return {"stop": {"terminator": wrapped(class_path, **init_args)}}
+
 
 # fmt: off
 PLUGINS = [
@@ -50,4 +68,37 @@ PLUGINS = [
     Case("pruner_false", "pruner: ", ("False",), spec={"pruner": False}),
     Case("pruner_argument_type", "pruner.init_args", ("n_warmup_steps", "few"),
          spec={"pruner": {"class_path": "MedianPruner", "init_args": {"n_warmup_steps": "few"}}}),
+    Case("wrapped_pruner_name", "pruner.init_args.wrapped_pruner: ", ("'MedianPrunner'", "'MedianPruner'"),
+         spec={"pruner": wrapped("PatientPruner", wrapped_pruner="MedianPrunner", patience=1)}),
+    Case("wrapped_pruner_argument", "pruner.init_args.wrapped_pruner.init_args: ", ("MedianPruner", "'warmup'"),
+         spec={"pruner": wrapped("PatientPruner", wrapped_pruner=wrapped("MedianPruner", warmup=1), patience=1)}),
+    Case("wrapped_sampler", "pruner.init_args.wrapped_pruner: ", ("'TPESampler'",),
+         spec={"pruner": wrapped("PatientPruner", wrapped_pruner="TPESampler", patience=1)}),
+    Case("wrapped_key", "sampler.init_args.base_sampler.args: ", ("no such key",),
+         spec={"sampler": fixed({}, {"class_path": "X", "args": {}})}),
+    Case("sampler_fails_late", "sampler.init_args: ", ("late_plugins.LateSampler", "no model fits"),
+         spec={"sampler": "late_plugins.LateSampler", "n_trials": 40}),
+    Case("wrapped_fails_late", "sampler.init_args: ", ("CmaEsSampler", "no model fits"),
+         spec={"sampler": wrapped("CmaEsSampler", independent_sampler="late_plugins.LateSampler"), "n_trials": 40}),
+    Case("pruner_fails_late", "pruner.init_args: ", ("PatientPruner", "no curve fits"),
+         spec={"pruner": wrapped("PatientPruner", wrapped_pruner="late_plugins.LatePruner", patience=7)}),
+    Case("wrapped_grid", "sampler.init_args.base_sampler: ", ("GridSampler", "all points"),
+         spec={"sampler": fixed({}, "GridSampler")}),
+    Case("fixed_name", "sampler.init_args.fixed_params.model.optimizer.l: ", ("key of the space", f"'{LR}'"),
+         spec={"sampler": fixed({"model.optimizer.l": 1}, "TPESampler")}),
+    Case("fixed_value", f"sampler.init_args.fixed_params.{LR}: ", ("values in space", "7"),
+         spec={"sampler": fixed({LR: 7}, "TPESampler")}),
+    Case("large_grid", "sampler: ", ("100,000,000", "BruteForceSampler"), spec={"sampler": "GridSampler"},
+         space={LR: DROP, "model.network.activation": DROP, **{key: {"choices": [*range(100)]} for key in "abcd"}}),
+    Case("long_range", "space.data.batch_size: ", ("1,000,000", "100,000,000", "step"),
+         spec={"sampler": "BruteForceSampler"}, space={LR: DROP, "data.batch_size": {"low": 1, "high": 10**8}}),
+    Case("terminator_name", "stop.terminator: ", ("'Termintor'", "'Terminator'"), spec=stops("Termintor")),
+    Case("terminator_argument", "stop.terminator.init_args: ", ("min_trials", "'min_n_trials'"),
+         spec=stops("Terminator", improvement_evaluator="BestValueStagnationEvaluator", min_trials=3)),
+    Case("terminator_inner_name", "stop.terminator.init_args.improvement_evaluator: ", ("'EMMREvaluator'",),
+         spec=stops("Terminator", improvement_evaluator="EMMREvaluater")),
+    Case("terminator_needs_scores", "stop.terminator.init_args.error_evaluator: ",
+         ("StaticErrorEvaluator", "BestValueStagnationEvaluator"), spec=stops("Terminator")),
+    Case("terminator_fails_late", "stop.terminator.init_args: ", ("no end in sight",),
+         spec={**stops("late_plugins.LateTerminator"), "n_trials": 30}),
 ]

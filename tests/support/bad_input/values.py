@@ -18,6 +18,12 @@ OBJECTIVES = [
          base={"checkpoint.monitor": "val/los"}, spec={"check": "step"}),
     Case("list_with_pruner", "pruner: ", ("2 objectives",), spec={"objective": [{"metric": "val/acc",
              "direction": "maximize"}, {"metric": "val/loss", "direction": "minimize"}], "pruner": "MedianPruner"}),
+    Case("list_with_stop", "stop: ", ("2 objectives",), spec={"objective": [{"metric": "val/acc",
+             "direction": "maximize"}, {"metric": "val/loss", "direction": "minimize"}], "stop": {"value": 0.9}}),
+    Case("stop_number", "stop: ", ("mapping", "0.9"), spec={"stop": 0.9}),
+    Case("stop_empty", "stop: ", ("value: 0.99", "neither"), spec={"stop": {}}),
+    Case("stop_text", "stop.value: ", ("finite number", "'high'"), spec={"stop": {"value": "high"}}),
+    Case("stop_key", "stop.valu: ", ("no such key", "'value'"), spec={"stop": {"valu": 0.9}}),
     Case("twice", "objective", ("val/acc", "twice"),
          spec={"objective": [{"metric": "val/acc", "direction": "maximize"}] * 2}),
 ]

@@ -31,7 +31,8 @@ from sweeps.cli import build_parser, read_spec
 from sweeps.spec.preflight import check_spec
 from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.sampling import dry_run_sampler, grid_size
+from sweeps.study.rehearsal import dry_run_sampler
+from sweeps.study.sampling import grid_size
 
 TABLE = {
     "files": FILES,

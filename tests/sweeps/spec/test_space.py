@@ -64,7 +64,8 @@ def test_keys_of_foreign_classes_may_be_written_with_or_without_init_args() -> N
 def test_what_is_dumped_reads_back_the_same_zero_included() -> None:
     given = {
         "x": {"low": 0, "high": 1, "type": "float"},
-        "y": {"choices": [0, False, None, ""], "when": {}},
+        "y": {"choices": [0, None, ""], "when": {}},
+        "z": {"choices": [False, "no", [0, False]]},
         **MOMENTUM,
     }
     space = parse_space(given)

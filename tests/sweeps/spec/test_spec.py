@@ -36,6 +36,8 @@ OTHER_VALUES: dict[str, Any] = {
     "seeds": 2,
     "sampler": "RandomSampler",
     "pruner": "MedianPruner",
+    "stop": {"value": 0.9, "terminator": {"class_path": "Terminator", "init_args": {"min_n_trials": 3}}},
+    "warm_start": ["runs/older"],
     "evaluate_test": "all",
     "check": "parse",
     "workers": 3,
@@ -141,3 +143,11 @@ def test_only_what_leaves_old_trials_comparable_may_change(tmp_path: Path) -> No
     other = parse_spec(tiny_spec(tmp_path), tmp_path, "tiny", settings={"data.batch_size": 21})
     with pytest.raises(ConfigError, match=r"^base: must stay .*data\.batch_size: 21 is not 20"):
         check_continues(spec, other)
+
+
+@pytest.mark.parametrize("base", ["~/base.yaml", "$HOME/base.yaml"])
+def test_the_base_may_lie_in_the_home_folder(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base.yaml").write_text("trainer: {max_epochs: 7}\n")
+    given = {"base": base, "objective": {"metric": "a", "direction": "maximize"}, "n_trials": 1}
+    assert parse_spec(given, tmp_path / "elsewhere", "name").max_epochs == 7

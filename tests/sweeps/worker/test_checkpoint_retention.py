@@ -144,9 +144,10 @@ def test_a_worker_tidies_its_own_folder(tmp_path: Path, keep: Callable[..., Chec
     assert kept(tmp_path) == [0, 1, 2, 3, 4]
 
 
-def test_of_several_objectives_the_first_says_what_is_best(
+def test_of_several_objectives_the_front_stays_until_it_is_evaluated_then_the_first_says_what_is_best(
     tmp_path: Path, keep: Callable[..., CheckpointRetention]
 ) -> None:
     both = [{"metric": "val/acc", "direction": "maximize"}, {"metric": "val/loss", "direction": "minimize"}]
-    made = trials(tmp_path, (COMPLETE, [0.9, 3.0], 0), (COMPLETE, [0.5, 1.0], 1))
-    assert tidied(keep("best_1", objective=both), made) == [0]
+    made = trials(tmp_path, (COMPLETE, [0.9, 3.0], 0), (COMPLETE, [0.5, 1.0], 1), (COMPLETE, [0.4, 2.0], 2))
+    assert tidied(keep("best_1", objective=both), made) == [0, 1]
+    assert tidied(keep("best_1", objective=both), made, is_over=True) == [0]
