@@ -21,7 +21,7 @@ from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import retry_on_full_disk
-from lit_dl.tracking import Mode, resolve_wandb_mode
+from lit_dl.tracking import Mode, forget_enclosing_wandb_run, resolve_wandb_mode
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.results.ranking import ranking
 from sweeps.results.trial_result import finished_results
@@ -197,6 +197,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
     """
     silence_lightning()
     ignore_slurm()
+    forget_enclosing_wandb_run()
     stop = threading.Event()
     signalled = threading.Event()
 
