@@ -131,6 +131,8 @@ def best(args: argparse.Namespace) -> int:
     for key, value in [*sorted(trial.params.items()), *sorted(trial.best.items())]:
         if value is not None:
             print(f"  {key:32} {value}")
+    if ranked[0].untested:
+        print(f"not evaluated on the test set: {ranked[0].untested}")
     for name, path in files.items():
         print(f"{name:10} {path}")
     return 0

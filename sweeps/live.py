@@ -101,6 +101,8 @@ class LiveView:
             number = status["best"]["number"]
             self.say(f"best: trial {number}; its files and metrics: sweeps best {run_dir}")
             self.say(f"plots of all trials: sweeps report {run_dir}")
+            if untested := ranking(results, self.spec.objectives)[0].untested:
+                self.say(f"the best is not evaluated on the test set: {untested}")
         if status["state"] != "finished":
             self.say("the same command goes on from here")
 

@@ -47,6 +47,11 @@ class RankedConfiguration:
         """Numbers of the trials."""
         return [trial.number for trial in self.trials]
 
+    @property
+    def untested(self) -> str | None:
+        """Why trials of the configuration have no metrics on the test set; `None`: nothing was in the way."""
+        return "; ".join(dict.fromkeys(trial.untested for trial in self.trials if trial.untested)) or None
+
     def to_row(self) -> dict[str, Any]:
         """Returns the row of the best trial, with the statistics over all trials. `sweeps best --json` prints it."""
         statistics = {"mean": self.mean, "std": self.std, "n": len(self.trials), "numbers": self.numbers}
