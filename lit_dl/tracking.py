@@ -199,6 +199,8 @@ class Tracker:
     ) -> None:
         started = perf_counter()
         self._folder = folder
+        self._epoch_of: dict[str, float] = {}  # in which a metric came last
+        self._by_step: set[str] = set()
         if run_id is not None:
             _remove_empty_segments(folder, run_id)
         self._run = _init_wandb(
@@ -230,10 +232,19 @@ class Tracker:
                 values = dict(metrics)
                 if "epoch" in values:
                     values["epoch"] += 1
+                    tracker._draw_by_step(values)
                 super().log_metrics(values, step)
                 tracker.seconds += perf_counter() - started
 
-        return EpochLogger(experiment=self._run, log_model=False)
+        return EpochLogger(save_dir=str(self._folder), experiment=self._run, log_model=False)
+
+    def _draw_by_step(self, values: Mapping[str, float]) -> None:
+        """Draws a metric over the steps when it comes a second time in an epoch: such as the user logs at each step."""
+        for name in values.keys() - {"epoch"} - self._by_step:
+            if self._epoch_of.get(name) == values["epoch"]:
+                self._run.define_metric(name, step_metric="trainer/global_step")
+                self._by_step.add(name)
+            self._epoch_of[name] = values["epoch"]
 
     def resume(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Logs again what W&B lost when an earlier process was killed. Must be called before the first new epoch.

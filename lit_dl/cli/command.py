@@ -91,6 +91,7 @@ def silence_lightning() -> None:
     """Hides the greetings of Lightning, and warnings that a user cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the report that a profiler is for
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
 

@@ -1,10 +1,13 @@
-"""Turns exceptions that are raised while objects are made into errors about a key."""
+"""Turns exceptions of the classes that a config names, and of the Trainer, into errors about a key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_dl.errors import ConfigError, LitError, key_prefix
 
@@ -39,3 +42,18 @@ def trainer_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise ConfigError("trainer", f"refused by Lightning ({type(error).__name__}: {error})") from error
+
+
+@contextmanager
+def prediction_errors(module: LightningModule) -> Iterator[None]:
+    """Turns exceptions of Lightning's own `predict_step`, which a module without one has, into a ConfigError."""
+    try:
+        yield
+    except Exception as error:
+        if is_overridden("predict_step", module):
+            raise
+        raise ConfigError(
+            "model",
+            "must have a predict_step for these batches; Lightning's gives the whole batch to forward, which fails "
+            f"({type(error).__name__}: {error})",
+        ) from error

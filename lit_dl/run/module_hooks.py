@@ -75,6 +75,17 @@ def require_test(module: LightningModule, data: LightningDataModule | None) -> N
     _require_loader("test_dataloader", module, data)
 
 
+def require_prediction(module: LightningModule, data: LightningDataModule | None) -> None:
+    """Refuses to predict with what cannot.
+
+    Raises:
+        ConfigError: There is neither a `predict_step` nor a `forward`, or no `predict_dataloader`.
+    """
+    if not any(is_overridden(name, module) for name in ("predict_step", "forward")):
+        raise ConfigError("model", f"must have a predict_step or a forward; {type(module).__name__} has neither")
+    _require_loader("predict_dataloader", module, data)
+
+
 def _require_loader(name: str, module: LightningModule, data: LightningDataModule | None) -> None:
     owner = module if data is None else data
     if not is_overridden(name, owner):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
+from lit_dl.callbacks.checkpoint_folders import CheckpointFolders
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.generator_states import GeneratorStates
 from lit_dl.callbacks.layer_health import LayerHealth
+from lit_dl.callbacks.log_interval import LogInterval
 from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.config.keys import Config
@@ -43,6 +47,8 @@ class Run:
         location: Where the files go. `None`: no file is written and nothing is tracked.
         callbacks: More callbacks. Those that are a `Checkpoint` are called after the epoch's row is recorded.
         on_row: Called with the row of each epoch.
+        scratch: Folder of what the user's loggers and callbacks write in a run that is to leave no file. It is deleted
+            at the end of `fit` and of `test`.
 
     Raises:
         ConfigError: A value of the groups above that cannot be used.
@@ -58,11 +64,13 @@ class Run:
         *,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.module = module
         self.data = data
         self.config = config
         self.location = location
+        self.scratch = scratch
         self.hooks = hooks_of(module)
         self.is_open = False
         self.timing = RunTiming()
@@ -130,6 +138,10 @@ class Run:
         # after all others.
         ours: list[Callback | None] = [EpochSeeds(), self.timing, GeneratorStates(), self.health]
         ours += [self._resume_state, record, *callbacks, CompleteEpoch(record)]
+        if arguments.get("log_every_n_steps") is None:
+            ours.append(LogInterval())
+        if self.location is not None:
+            ours.append(CheckpointFolders(self.location.run_dir / "checkpoints", bool(arguments.get("logger"))))
         return Trainer(**arguments, callbacks=[*theirs, *(callback for callback in ours if callback is not None)])
 
     def check(self) -> None:
@@ -170,7 +182,16 @@ class Run:
             if rows:
                 self._resume(rows, is_writer)
                 path = folder / "checkpoints" / "last.ckpt"
-        self.trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True if path else None)
+        with self._without_traces():
+            self.trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True if path else None)
+
+    @contextmanager
+    def _without_traces(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self.scratch is not None:
+                shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _resume(self, rows: list[Row], is_writer: bool) -> None:
         """Rolls everything beside the checkpoint back to the end of the last of these epochs."""
@@ -191,7 +212,7 @@ class Run:
             DataError: The checkpoint does not load.
         """
         require_test(self.module, self.data)
-        with loads_plainly(checkpoint):
+        with loads_plainly(checkpoint), self._without_traces():
             self.trainer.test(self.module, datamodule=self.data, verbose=False, ckpt_path=checkpoint, weights_only=True)
         metrics = scalar_metrics(self.trainer)
         if not metrics:

@@ -109,3 +109,22 @@ class NothingToTest(SameStep):
 
     def test_dataloader(self) -> list[Any]:  # type: ignore[override]
         return []
+
+
+class Stepwise(SameStep):
+    """Logs the number of each batch in its epoch as `batch`.
+
+    Args:
+        batches: Of an epoch.
+    """
+
+    def __init__(self, batches: int = 3, step: float = 1.0) -> None:
+        super().__init__(step)
+        self.batches = batches
+
+    def train_dataloader(self) -> Served:
+        return Served(torch.zeros(1), self.batches)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.log("batch", float(batch_idx), on_step=True, on_epoch=False, batch_size=1)
+        return super().training_step(batch, batch_idx)
