@@ -128,3 +128,34 @@ class Stepwise(SameStep):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.log("batch", float(batch_idx), on_step=True, on_epoch=False, batch_size=1)
         return super().training_step(batch, batch_idx)
+
+
+class Predicting(NoTest):
+    """Predicts twice the values of the batch, from two loaders."""
+
+    def predict_dataloader(self) -> list[Served]:
+        return [Served(torch.ones(2), 2), Served(torch.zeros(1))]
+
+    def forward(self, batch: Tensor, dataloader_idx: int = 0) -> Tensor:
+        return 2 * batch
+
+
+class NothingToPredict(NoTest):
+    """Can predict, and has nothing to predict."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+class Unpredicting(NoTest):
+    """Has something to predict, and no way to."""
+
+    def predict_dataloader(self) -> Served:
+        return Served(torch.ones(2))
+
+
+class Unpacking(Unpredicting):
+    """Has a forward that takes no whole batch."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        raise TypeError("no whole batches")
