@@ -82,7 +82,7 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import count_text, read_status
+    from sweeps.results.status_file import count_text, read_status, running_text
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -95,9 +95,9 @@ def status(args: argparse.Namespace) -> int:
     started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
-        print(
-            f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s"
-        )
+        print(f"  {running_text(row)}")
+    if found.get("left_s") is not None:
+        print(f"about {found['left_s']:.0f} s left")
     if found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
     if found["state"] not in ("running", "finished"):

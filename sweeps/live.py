@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.live_table import finished_row, number_text, params_text, plain_text, seconds_text, trial_table
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
 from sweeps.results.ranking import RankedConfiguration, ranking
@@ -19,9 +20,7 @@ from sweeps.results.status_file import count_text
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
-_MAX_ROWS = 12
 _MAX_RANKED = 10
-_STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
 
 
 def open_console() -> Console:
@@ -65,7 +64,7 @@ class LiveView:
     def update(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> None:
         """Shows a new status. Without a terminal, prints a line for every trial that finished since the last update."""
         if self._live is not None:
-            self._live.update(Group(self._table(status, results), Text(_footer(status))), refresh=True)
+            self._live.update(self._table(status, results), refresh=True)
             return
         new = [result for result in results if result.number not in self._printed]
         self._printed.update(result.number for result in new)
@@ -75,20 +74,12 @@ class LiveView:
         for result in new:
             self.say(f"{_line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
 
-    def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Table:
-        finished = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
-        table = Table(title=f"{status['name']}  {finished}/{status['n_trials']}", title_justify="left", expand=False)
-        for name, justify in (("trial", "right"), ("state", "left"), ("epoch", "right"), (self.metric, "right")):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        table.add_column("seconds", justify="right")
-        table.add_column("what", no_wrap=True, overflow="ellipsis")
-        shown = max(0, _MAX_ROWS - len(status["running"]))
-        for result in results[-shown:] if shown else []:
-            table.add_row(*_cells(result), style=_STYLES.get(result.outcome, ""))
-        for entry in status["running"]:
-            cells = (entry["number"], "running", entry["epoch"] or "", _number(entry["value"]), entry["elapsed_s"])
-            table.add_row(*map(_text, cells), _params(entry["params"]), style="bold")
-        return table
+    def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Group:
+        ended = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
+        title = Text(f"{status['name']}  {ended}/{status['n_trials']}", style="bold")
+        size = self.console.size
+        table = trial_table(results, status["running"], self.metric, size.width, size.height - 3)
+        return Group(title, table, Text(_footer(status)))
 
     def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
         """Prints the ranking, the comparison with published values, and the commands to continue with."""
@@ -116,43 +107,27 @@ def ranking_table(ranked: Sequence[RankedConfiguration], metric: str) -> Table:
     """
     table = Table(title=f"best configurations by {metric}", title_justify="left")
     for name in ("rank", "trial", metric, "epoch", "seconds"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("configuration")
     for rank, entry in enumerate(ranked[:_MAX_RANKED], start=1):
         std = f" ± {entry.std:.2g}" if entry.std is not None else ""
         trial = entry.best_trial
         name = f"{entry.run} " if entry.run else ""
-        cells = (rank, trial.number, _number(entry.mean) + std, trial.best_epoch, trial.elapsed_s)
-        table.add_row(*map(_text, cells), name + _params(trial.params))
+        cells = (rank, trial.number, number_text(entry.mean) + std, trial.best_epoch, seconds_text(trial.elapsed_s))
+        table.add_row(*map(plain_text, cells), name + params_text(trial.params))
     return table
 
 
-def _cells(result: TrialResult) -> list[str]:
-    configuration = " ".join(filter(None, (result.run, _params(result.params))))
-    cells = (result.number, result.outcome, result.epochs, _number(result.value), result.elapsed_s)
-    return [*map(_text, cells), result.reason if result.state == "FAIL" else configuration]
-
-
 def _line(result: TrialResult) -> str:
-    number, outcome, epochs, value, seconds, what = _cells(result)
-    return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds} s, {value or 'no value'}: {what}"
-
-
-def _params(params: Mapping[str, Any]) -> str:
-    return " ".join(f"{key.split('.')[-1]}={_number(value)}" for key, value in params.items() if value is not None)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    row = finished_row(result)
+    number, outcome, epochs, value, seconds = row.cells
+    what = row.reason or row.configuration(4)
+    return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds or 0} s, {value or 'no value'}: {what}"
 
 
 def _footer(status: Mapping[str, Any]) -> str:
     best = status["best"]
-    parts = [f"best so far {_number(best['mean'])} (trial {best['number']})" if best else "no result yet"]
+    parts = [f"best so far {number_text(best['mean'])} (trial {best['number']})" if best else "no result yet"]
     parts.append(f"elapsed {status['elapsed_s']:.0f} s")
     if status["left_s"] is not None:
         parts.append(f"about {status['left_s']:.0f} s left")

@@ -35,3 +35,12 @@ def count_text(status: Mapping[str, Any]) -> str:
     counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
     parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
     return ", ".join(parts) or "no trial yet"
+
+
+def running_text(entry: Mapping[str, Any]) -> str:
+    """Returns a running trial as text, such as `trial 3 in slot 1: epoch 2, 0.75, 4.2 s`; without what is not known."""
+    place = "" if entry["slot"] is None else f" in slot {entry['slot']}"
+    epoch = "no epoch yet" if entry["epoch"] is None else f"epoch {entry['epoch']}"
+    value = "" if entry["value"] is None else f"{entry['value']:.6g}"
+    seconds = "" if entry["elapsed_s"] is None else f"{entry['elapsed_s']} s"
+    return f"trial {entry['number']}{place}: " + ", ".join(filter(None, (epoch, value, seconds)))
