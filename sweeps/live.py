@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from sweeps.live_table import finished_row, number_text, params_text, plain_text, seconds_text, trial_table
+from sweeps.live_table import (
+    TrialRow,
+    finished_row,
+    number_text,
+    plain_text,
+    seconds_text,
+    table_blocks,
+    trial_table,
+)
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
 from sweeps.results.ranking import RankedConfiguration, ranking
@@ -84,7 +92,8 @@ class LiveView:
     def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
         """Prints the ranking, the comparison with published values, and the commands to continue with."""
         if status["best"]:
-            self.console.print(ranking_table(ranking(results, self.spec.objectives), self.metric))
+            ranked = ranking(results, self.spec.objectives)
+            self.console.print(ranking_table(ranked, self.metric, self.console.width))
         if status["best"] and (self.spec.published or self.spec.claims):
             print_comparisons(read_sweep(run_dir), self.console)
         self.say(f"{status['state']} after {status['elapsed_s']} s: {count_text(status)}")
@@ -98,24 +107,23 @@ class LiveView:
             self.say("the same command goes on from here")
 
 
-def ranking_table(ranked: Sequence[RankedConfiguration], metric: str) -> Table:
+def ranking_table(ranked: Sequence[RankedConfiguration], metric: str, width: int) -> Text:
     """Returns the best configurations as a table.
 
     Args:
         ranked: All configurations, best first.
         metric: Name of the first objective.
+        width: Columns of the terminal.
     """
-    table = Table(title=f"best configurations by {metric}", title_justify="left")
-    for name in ("rank", "trial", metric, "epoch", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("configuration")
+    rows = []
     for rank, entry in enumerate(ranked[:_MAX_RANKED], start=1):
         std = f" ± {entry.std:.2g}" if entry.std is not None else ""
         trial = entry.best_trial
-        name = f"{entry.run} " if entry.run else ""
         cells = (rank, trial.number, number_text(entry.mean) + std, trial.best_epoch, seconds_text(trial.elapsed_s))
-        table.add_row(*map(plain_text, cells), name + params_text(trial.params))
-    return table
+        rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, entry.run or ""))
+    blocks = table_blocks(("rank", "trial", metric, "epoch", "seconds"), rows, width)
+    lines = [Text(f"best configurations by {metric}", style="bold"), *chain.from_iterable(blocks)]
+    return Text("\n").join(lines)
 
 
 def _line(result: TrialResult) -> str:

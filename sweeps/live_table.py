@@ -1,4 +1,4 @@
-"""The table of trials that a terminal shows while a sweep runs, laid out for its width and height."""
+"""The tables of trials that a launch prints, laid out for the width and height of the terminal."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.text import Text
 from sweeps.results.trial_result import TrialResult
 
 _MAX_ROWS = 12
-_MAX_METRIC = 16
+_MAX_HEAD = 16
 _INDENT = "      "
 _STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial in the table.
+    """A trial in a table.
 
     Args:
-        cells: Trial, state, epoch, value and seconds. They are shown whatever the width.
+        cells: Such as trial, state, epoch, value and seconds. They are shown whatever the width.
         params: The configuration.
         run: Its name in the spec; empty for a sampled one.
         reason: Why the trial failed, in place of the configuration; empty where it did not.
@@ -58,9 +58,7 @@ def running_row(entry: Mapping[str, Any]) -> TrialRow:
 def trial_table(
     finished: Sequence[TrialResult], running: Sequence[Mapping[str, Any]], metric: str, width: int, height: int
 ) -> Text:
-    """Returns the table: the trials that ended last, then those that run.
-
-    A configuration that does not fit beside the other columns is shown with less digits, else below its trial.
+    """Returns the table of a sweep that runs: the trials that ended last, then those that run.
 
     Args:
         finished: Results in order of their ends.
@@ -70,26 +68,33 @@ def trial_table(
         height: Lines that the table may take.
     """
     rows = [*map(finished_row, finished[-_MAX_ROWS:]), *map(running_row, running)]
-    shown = metric if len(metric) <= _MAX_METRIC else f"…{metric[1 - _MAX_METRIC :]}"
-    head = ("trial", "state", "epoch", shown, "seconds")
-    widths = [max(len(cells[column]) for cells in (head, *(row.cells for row in rows))) for column in range(len(head))]
+    head, *blocks = table_blocks(("trial", "state", "epoch", metric, "seconds"), rows, width)
+    return Text("\n").join([*head, *_fitting(blocks, len(running), height - 1)])
+
+
+def table_blocks(heads: Sequence[str], rows: Sequence[TrialRow], width: int) -> list[list[Text]]:
+    """Returns the lines of a table: those of its head, then those of each row.
+
+    Where not all configurations fit beside the other columns, they are shown with less digits, else each below its
+    trial.
+
+    Args:
+        heads: Heads of the cells.
+        rows: The rows.
+        width: Columns of the terminal.
+    """
+    heads = [head if len(head) <= _MAX_HEAD else f"…{head[1 - _MAX_HEAD :]}" for head in heads]
+    widths = [max(map(len, column)) for column in zip(heads, *(row.cells for row in rows), strict=True)]
     room = width - sum(widths) - 2 * len(widths)
     digits = next((d for d in (4, 3, 2) if all(len(row.configuration(d)) <= room for row in rows)), None)
-    blocks = [_block(row, widths, width, room, digits) for row in rows]
-    title = f"{_line(head, widths)}  {'configuration' if digits else ''}".rstrip()
-    lines = [Text(title, style="dim"), *_fitting(blocks, len(running), height - 1)]
-    return Text("\n").join(lines)
+    formats = [f"{{:{'<' if head == 'state' else '>'}{size}}}" for head, size in zip(heads, widths, strict=True)]
+    line = "  ".join(formats)
+    title = f"{line.format(*heads)}  {'configuration' if digits else ''}".rstrip()
+    return [[Text(title, style="dim")], *(_block(row, line.format(*row.cells), width, room, digits) for row in rows)]
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    state = 1
-    aligned = [f"{c:<{w}}" if i == state else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-    return "  ".join(aligned)
-
-
-def _block(row: TrialRow, widths: Sequence[int], width: int, room: int, digits: int | None) -> list[Text]:
-    """Returns the lines of a trial."""
-    line = _line(row.cells, widths)
+def _block(row: TrialRow, line: str, width: int, room: int, digits: int | None) -> list[Text]:
+    """Returns the lines of a trial; `line` has its cells."""
     if digits is not None:
         return [Text(f"{line}  {_cut(row.reason, room) or row.configuration(digits)}".rstrip(), style=row.style)]
     room = max(width - len(_INDENT), 20)

@@ -145,7 +145,7 @@ class SweepSupervisor:
 
     @contextmanager
     def _answers(self, view: LiveView) -> Iterator[None]:
-        """Says at once why the sweep stops and what it waits for, even while this thread waits for a lock or storage."""
+        """Says at once why the sweep stops and what it waits for, even while this thread waits for a lock."""
 
         def answer() -> None:
             self._answer.wait()
@@ -161,9 +161,11 @@ class SweepSupervisor:
             thread.join()
 
     def _waits_for(self) -> str:
-        trials = ", ".join(str(entry["number"]) for entry in self.progress.running)
-        trials = f" with trial {trials}" if trials else ""
-        waits = f"; waiting up to {GRACE_S:.0f} s for {len(self.engine.workers)}{trials}; Ctrl-C again: not at all"
+        numbers = ", ".join(str(entry["number"]) for entry in self.progress.running)
+        trials = f" and their trials {numbers}" if numbers else ""
+        waits = (
+            f"; waiting up to {GRACE_S:.0f} s for {len(self.engine.workers)} of them{trials}; Ctrl-C again: no longer"
+        )
         return f"{self.stopping}: stopping the workers{waits if self.engine.workers else ''}"
 
     @contextmanager
