@@ -163,10 +163,9 @@ class SweepSupervisor:
     def _waits_for(self) -> str:
         numbers = ", ".join(str(entry["number"]) for entry in self.progress.running)
         trials = f" and their trials {numbers}" if numbers else ""
-        waits = (
-            f"; waiting up to {GRACE_S:.0f} s for {len(self.engine.workers)} of them{trials}; Ctrl-C again: no longer"
-        )
-        return f"{self.stopping}: stopping the workers{waits if self.engine.workers else ''}"
+        waited = f"; waiting up to {GRACE_S:.0f} s for {len(self.engine.workers)} of them{trials}"
+        waited = f"{waited}; Ctrl-C again: no longer" if self.engine.workers else ""
+        return f"{self.stopping}: stopping the workers{waited}"
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
