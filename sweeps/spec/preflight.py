@@ -68,7 +68,7 @@ def run_check(spec: SweepSpec) -> None:
     from lit_dl.cli.command import ignore_slurm, silence_lightning
     from lit_dl.tracking import forget_enclosing_wandb_run
 
-    silence_lightning()
+    silence_lightning(with_profilers=True)
     ignore_slurm()
     forget_enclosing_wandb_run()
     on_parent_exit(kill_own_group)
