@@ -96,7 +96,7 @@ def status(args: argparse.Namespace) -> int:
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
         print(f"  {running_text(row)}")
-    if found.get("left_s") is not None:
+    if found["state"] == "running" and found.get("left_s") is not None:
         print(f"about {found['left_s']:.0f} s left")
     if found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")

@@ -96,8 +96,10 @@ class RecordEpoch(Checkpoint):
     def save(self, trainer: Trainer, path: Path) -> None:
         """Saves a checkpoint, on all ranks, and tells the Trainer's loggers, as Lightning's ModelCheckpoint does."""
         self._is_saving = True
-        trainer.save_checkpoint(path)
-        self._is_saving = False
+        try:
+            trainer.save_checkpoint(path)
+        finally:
+            self._is_saving = False
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
