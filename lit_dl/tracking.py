@@ -116,9 +116,43 @@ def _remove_empty_segments(folder: Path, run_id: str) -> None:
             shutil.rmtree(path.parent, ignore_errors=True)
 
 
+def resolve_wandb_project(project: str | None) -> str:
+    """Returns the W&B project that `None` stands for: that of the environment, else `lit-sweeps`."""
+    return project or os.environ.get("WANDB_PROJECT") or "lit-sweeps"
+
+
+# What says into which run a process writes, by name of the setting and of the environment variable. A `wandb agent`, a
+# notebook or a script of W&B Launch sets it for one run; it is no setting for the runs of a sweep.
+_SETTINGS_OF_ONE_RUN = {
+    "run_id": None,
+    "resume": None,
+    "resume_from": None,
+    "fork_from": None,
+    "sweep_id": None,
+    "sweep_param_path": None,
+    "launch": False,
+}
+
+
+def forget_enclosing_wandb_run() -> None:
+    """Removes from the environment the W&B run or sweep that this process was started in.
+
+    All trials would write into it, whatever their ids: W&B ignores the id that it is given when it runs in a sweep of
+    its own. Project, entity, mode, server and key stay.
+    """
+    for name in _SETTINGS_OF_ONE_RUN:
+        os.environ.pop(f"WANDB_{name.upper()}", None)
+
+
 def _init_wandb(mode: Mode, **arguments: Any) -> Any:
     """Starts a W&B run that prints nothing and measures nothing of the machine."""
     import wandb
+
+    if arguments["id"] is not None:
+        forget_enclosing_wandb_run()
+        of_process = wandb.setup().settings  # W&B may have read the environment before
+        for name, value in _SETTINGS_OF_ONE_RUN.items():
+            setattr(of_process, name, value)
 
     settings = wandb.Settings(
         silent=True,
@@ -140,10 +174,11 @@ class Tracker:
     Args:
         mode: `online`, `offline` or `disabled`; see `resolve_wandb_mode` for `auto`.
         folder: W&B keeps its files in the folder `wandb` below it.
-        project: W&B project.
+        project: W&B project; see `resolve_wandb_project` for `None`.
         name: Display name.
         group: Group, such as the study.
-        run_id: W&B run id, unique in the project. A second run with the same id continues the first. `None`: a new id.
+        run_id: W&B run id, unique in the project. A second run with the same id continues the first. The run has this
+            id whatever the environment says. `None`: that of the environment, else a new id.
         config: The run config, stored with the run.
         tags: Labels.
         entity: Account or team. `None`: the default of the API key.
@@ -154,7 +189,7 @@ class Tracker:
         mode: Mode,
         folder: Path,
         *,
-        project: str,
+        project: str | None,
         name: str,
         group: str | None = None,
         run_id: str | None = None,
@@ -164,12 +199,14 @@ class Tracker:
     ) -> None:
         started = perf_counter()
         self._folder = folder
+        self._epoch_of: dict[str, float] = {}  # in which a metric came last
+        self._by_step: set[str] = set()
         if run_id is not None:
             _remove_empty_segments(folder, run_id)
         self._run = _init_wandb(
             mode,
             dir=str(folder),
-            project=project,
+            project=resolve_wandb_project(project),
             entity=entity,
             name=name,
             group=group,
@@ -195,10 +232,19 @@ class Tracker:
                 values = dict(metrics)
                 if "epoch" in values:
                     values["epoch"] += 1
+                    tracker._draw_by_step(values)
                 super().log_metrics(values, step)
                 tracker.seconds += perf_counter() - started
 
-        return EpochLogger(experiment=self._run, log_model=False)
+        return EpochLogger(save_dir=str(self._folder), experiment=self._run, log_model=False)
+
+    def _draw_by_step(self, values: Mapping[str, float]) -> None:
+        """Draws a metric over the steps when it comes a second time in an epoch: such as the user logs at each step."""
+        for name in values.keys() - {"epoch"} - self._by_step:
+            if self._epoch_of.get(name) == values["epoch"]:
+                self._run.define_metric(name, step_metric="trainer/global_step")
+                self._by_step.add(name)
+            self._epoch_of[name] = values["epoch"]
 
     def resume(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Logs again what W&B lost when an earlier process was killed. Must be called before the first new epoch.

@@ -84,7 +84,7 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status
+    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status, running_text
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -97,9 +97,9 @@ def status(args: argparse.Namespace) -> int:
     started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
-        print(
-            f"  trial {row['number']} in slot {row['slot']}: epoch {row['epoch']}, {row['value']}, {row['elapsed_s']} s"
-        )
+        print(f"  {running_text(row)}")
+    if found["state"] == "running" and found.get("left_s") is not None:
+        print(f"about {found['left_s']:.0f} s left")
     if front := front_lines(found):
         print("\n".join(front))
     elif found["best"]:
@@ -143,6 +143,8 @@ def _print_configuration(run_dir: Path, entry: RankedConfiguration, metrics: Seq
     for key, value in [*sorted(trial.params.items()), *sorted(trial.best.items())]:
         if value is not None:
             print(f"  {key:32} {value}")
+    if entry.untested:
+        print(f"not evaluated on the test set: {entry.untested}")
     for name, path in _files(run_dir, entry).items():
         print(f"{name:10} {path}")
 

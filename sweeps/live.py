@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from sweeps.live_table import (
+    TrialRow,
+    finished_row,
+    number_text,
+    plain_text,
+    seconds_text,
+    table_blocks,
+    trial_table,
+)
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
 from sweeps.results.ranking import RankedConfiguration, ranking
@@ -19,9 +28,7 @@ from sweeps.results.status_file import count_text, how_to_go_on
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
-_MAX_ROWS = 12
 _MAX_RANKED = 10
-_STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
 
 
 def open_console() -> Console:
@@ -65,7 +72,7 @@ class LiveView:
     def update(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> None:
         """Shows a new status. Without a terminal, prints a line for every trial that finished since the last update."""
         if self._live is not None:
-            self._live.update(Group(self._table(status, results), Text(_footer(status))), refresh=True)
+            self._live.update(self._table(status, results), refresh=True)
             return
         new = [result for result in results if result.number not in self._printed]
         self._printed.update(result.number for result in new)
@@ -75,41 +82,24 @@ class LiveView:
         for result in new:
             self.say(f"{self._line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
 
-    def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Table:
-        finished = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
-        table = Table(title=f"{status['name']}  {finished}/{status['n_trials']}", title_justify="left", expand=False)
-        for name, justify in (
-            ("trial", "right"),
-            ("state", "left"),
-            ("epoch", "right"),
-            (" / ".join(self.metrics), "right"),
-        ):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        table.add_column("seconds", justify="right")
-        table.add_column("what", no_wrap=True, overflow="ellipsis")
-        shown = max(0, _MAX_ROWS - len(status["running"]))
-        for result in results[-shown:] if shown else []:
-            table.add_row(*self._cells(result), style=_STYLES.get(result.outcome, ""))
-        for entry in status["running"]:
-            cells = (entry["number"], "running", entry["epoch"] or "", _number(entry["value"]), entry["elapsed_s"])
-            table.add_row(*map(_text, cells), _params(entry["params"]), style="bold")
-        return table
-
-    def _cells(self, result: TrialResult) -> list[str]:
-        configuration = " ".join(filter(None, (result.run, _params(result.params))))
-        values = [result.value, *(result.best.get(metric) for metric in self.metrics[1:])]
-        value = " / ".join(map(_number, values)) if result.value is not None else ""
-        cells = (result.number, result.outcome, result.epochs, value, result.elapsed_s)
-        return [*map(_text, cells), result.reason if result.state == "FAIL" else configuration]
+    def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Group:
+        ended = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
+        title = Text(f"{status['name']}  {ended}/{status['n_trials']}", style="bold")
+        size = self.console.size
+        table = trial_table(results, status["running"], self.metrics, size.width, size.height - 3)
+        return Group(title, table, Text(_footer(status)))
 
     def _line(self, result: TrialResult) -> str:
-        number, outcome, epochs, value, seconds, what = self._cells(result)
-        return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds} s, {value or 'no value'}: {what}"
+        row = finished_row(result, self.metrics)
+        number, outcome, epochs, value, seconds = row.cells
+        what = row.reason or row.configuration(4)
+        return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds or 0} s, {value or 'no value'}: {what}"
 
     def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
         """Prints the ranking, the comparison with published values, and the commands to continue with."""
         if status["best"]:
-            self.console.print(ranking_table(ranking(results, self.spec.objectives), self.metrics))
+            ranked = ranking(results, self.spec.objectives)
+            self.console.print(ranking_table(ranked, self.metrics, self.console.width))
         if status["best"] and (self.spec.published or self.spec.claims):
             print_comparisons(read_sweep(run_dir), self.console)
         self.say(f"{status['state']} after {status['elapsed_s']} s: {count_text(status)}")
@@ -118,49 +108,37 @@ class LiveView:
             best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
             self.say(f"{best} files and metrics: sweeps best {run_dir}")
             self.say(f"plots of all trials: sweeps report {run_dir}")
+            if untested := ranking(results, self.spec.objectives)[0].untested:
+                self.say(f"the best is not evaluated on the test set: {untested}")
         if hint := how_to_go_on(status["state"]):
             self.say(hint)
 
 
-def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str]) -> Table:
+def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str], width: int) -> Text:
     """Returns the best configurations as a table; with several objectives the Pareto front.
 
     Args:
         ranked: All configurations, best first.
         metrics: Names of the objectives.
+        width: Columns of the terminal.
     """
     front = [entry for entry in ranked if entry.on_pareto_front]
     more = f", the first {_MAX_RANKED} of {len(front)}" if len(front) > _MAX_RANKED else ""
     title = f"Pareto front of {', '.join(metrics)}{more}" if front else f"best configurations by {metrics[0]}"
-    table = Table(title=title, title_justify="left")
-    for name in ("rank", "trial", *metrics, "epoch", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("configuration")
+    rows = []
     for rank, entry in enumerate((front or ranked)[:_MAX_RANKED], start=1):
-        trial = entry.best_trial
-        name = f"{entry.run} " if entry.run else ""
         figures = [(entry.mean, entry.std), *(entry.statistics(metric) for metric in metrics[1:])]
-        means = [_number(mean) + (f" ± {std:.2g}" if std is not None else "") for mean, std in figures]
-        cells = (rank, trial.number, *means, trial.best_epoch, trial.elapsed_s)
-        table.add_row(*map(_text, cells), name + _params(trial.params))
-    return table
-
-
-def _params(params: Mapping[str, Any]) -> str:
-    return " ".join(f"{key.split('.')[-1]}={_number(value)}" for key, value in params.items() if value is not None)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+        means = [number_text(mean) + (f" ± {std:.2g}" if std is not None else "") for mean, std in figures]
+        trial = entry.best_trial
+        cells = (rank, trial.number, *means, trial.best_epoch, seconds_text(trial.elapsed_s))
+        rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, entry.run or ""))
+    blocks = table_blocks(("rank", "trial", *metrics, "epoch", "seconds"), rows, width)
+    return Text("\n").join([Text(title, style="bold"), *chain.from_iterable(blocks)])
 
 
 def _footer(status: Mapping[str, Any]) -> str:
     best = status["best"]
-    parts = [f"best so far {_number(best['mean'])} (trial {best['number']})" if best else "no result yet"]
+    parts = [f"best so far {number_text(best['mean'])} (trial {best['number']})" if best else "no result yet"]
     if front := status.get("front"):
         parts = [f"{len(front)} on the Pareto front"]
     parts.append(f"elapsed {status['elapsed_s']:.0f} s")

@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from lit_dl.config.keys import get_key
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode
 from sweeps.results.files import write_results
@@ -23,6 +24,7 @@ from sweeps.study.liveness import identity
 from sweeps.study.records import now
 from sweeps.study.storage import without_password
 from sweeps.study.study import SharedStudy
+from sweeps.time_left import RunningTrial, estimate_left_s
 
 
 class Progress:
@@ -96,7 +98,7 @@ class Progress:
             "started": self.started,
             "updated": now(),
             "elapsed_s": round(elapsed_s, 1),
-            "left_s": self._remaining_s(elapsed_s) if state == "running" else None,
+            "left_s": self._left_s() if state == "running" else None,
             "best": _best_entry(self._best),
             "front": self._front(),
             "running": self.running,
@@ -115,14 +117,22 @@ class Progress:
             if entry.on_pareto_front
         ]
 
-    def _remaining_s(self, elapsed_s: float) -> float | None:
-        """Estimates the remaining seconds from the trials that ended since the launch; `None` before the first."""
-        here = len(self.results_of_this_launch())
-        return round(elapsed_s / here * (self.study.attributes.total - len(self.results)), 1) if here else None
+    def _left_s(self) -> float | None:
+        """Estimates the seconds until all trials have ended; `None` before the first has."""
+        durations = [result.elapsed_s for result in self.results if result.elapsed_s is not None]
+        if not durations:
+            return None
+        running = [self._running_trial(entry) for entry in self.running if entry["elapsed_s"] is not None]
+        waiting = self.study.attributes.total - len(self.results) - len(running)
+        workers = max(len(running), int(self.about.get("workers", 0)), 1)
+        return round(estimate_left_s(durations, running, max(waiting, 0), workers), 1)
 
-    def results_of_this_launch(self) -> list[TrialResult]:
-        """Returns the results of the trials that ended since the launch."""
-        return [result for result in self.results if str(result.finished) >= self.started]
+    def _running_trial(self, entry: Mapping[str, Any]) -> RunningTrial:
+        elapsed_s, epoch = entry["elapsed_s"], entry["epoch"]
+        epochs = entry["params"].get("trainer.max_epochs", get_key(self.spec.base, "trainer.max_epochs"))
+        if not epoch or not isinstance(epochs, int) or epochs < epoch:
+            return RunningTrial(elapsed_s)
+        return RunningTrial(elapsed_s, elapsed_s * max(1.0, epochs / (epoch + 0.5)))  # it is within the next epoch
 
     def n_winners(self) -> int:
         """Returns the number of trials of the best configurations, which are evaluated on the test set."""

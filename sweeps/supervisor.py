@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from lit_dl.files import is_disk_full
-from sweeps.engines.engine import Engine
+from sweeps.engines.engine import GRACE_S, Engine
 from sweeps.live import LiveView
 from sweeps.results.status_file import STOPPED
 from sweeps.status import Progress
@@ -36,6 +36,7 @@ class SweepSupervisor:
         self.run_dir = progress.run_dir
         self.stopping: str | None = None
         self.stop = threading.Event()
+        self._answer = threading.Event()
         self._published = self._deaths = 0.0
         self._mark = (-1, -1)
         self._over_since: float | None = None
@@ -43,7 +44,7 @@ class SweepSupervisor:
 
     def run(self) -> int:
         """Starts the workers and returns when they have ended, or when the sweep must stop."""
-        with LiveView(self.spec) as view, self._signals():
+        with LiveView(self.spec) as view, self._signals(), self._answers(view):
             self.study.retry = OutageRetry(self.stop, view.say)
             for number in self.study.reclaim(elsewhere=True):
                 view.say(f"trial {number}: its worker died; it waits to run again")
@@ -52,7 +53,8 @@ class SweepSupervisor:
             try:
                 while self._goes_on():
                     self.stop.wait(_POLL_S)
-                    self._step(view)
+                    if self.stopping is None:
+                        self._step(view)
                 state = self._end(view)
             except Exception as error:
                 if transient_reason(error) is None or self.stopping is None:
@@ -120,7 +122,6 @@ class SweepSupervisor:
 
     def _end(self, view: LiveView) -> str:
         if self.stopping is not None:
-            view.say(f"{self.stopping}: stopping the workers")
             self.engine.stop()
             self.study.reclaim()
         if self.stopping is None and self.study.is_failing():  # since the last look; so the workers have ended
@@ -134,6 +135,7 @@ class SweepSupervisor:
     def _stop(self, why: str) -> None:
         self.stopping = why
         self.stop.set()
+        self._answer.set()
 
     def _interrupt(self, *_: object) -> None:
         if self.stopping is not None:  # a second Ctrl-C: whatever it waits for, a database that hangs, say, is left
@@ -146,6 +148,30 @@ class SweepSupervisor:
         results = self.progress.results
         failed = bool(results) and all(result.state == "FAIL" for result in results)
         return 1 if failed or (state not in ("finished", "timeout") and not state.startswith(STOPPED)) else 0
+
+    @contextmanager
+    def _answers(self, view: LiveView) -> Iterator[None]:
+        """Says at once why the sweep stops and what it waits for, even while this thread waits for a lock."""
+
+        def answer() -> None:
+            self._answer.wait()
+            if self.stopping is not None:
+                view.say(self._waits_for())
+
+        thread = threading.Thread(target=answer, name="answers", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._answer.set()
+            thread.join()
+
+    def _waits_for(self) -> str:
+        numbers = ", ".join(str(entry["number"]) for entry in self.progress.running)
+        trials = f" and their trials {numbers}" if numbers else ""
+        waited = f"; waiting up to {GRACE_S:.0f} s for {len(self.engine.workers)} of them{trials}"
+        waited = f"{waited}; Ctrl-C again: no longer" if self.engine.workers else ""
+        return f"{self.stopping}: stopping the workers{waited}"
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -90,10 +90,15 @@ _IGNORED_WARNINGS = (
 )
 
 
-def silence_lightning() -> None:
-    """Hides the greetings of Lightning, and warnings that a user cannot act on."""
+def silence_lightning(with_profilers: bool = False) -> None:
+    """Hides the greetings of Lightning, and warnings that a user cannot act on.
+
+    Args:
+        with_profilers: Whether the reports of profilers are hidden too.
+    """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.WARNING if with_profilers else logging.INFO)
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
 

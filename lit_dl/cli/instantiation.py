@@ -10,6 +10,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import class_from_function
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_dl.config.classes import import_factory
 from lit_dl.errors import ConfigError, LitError, key_prefix
@@ -82,3 +84,18 @@ def expand_paths(config: Any) -> Any:
     if isinstance(config, str):
         return expand_path(config)
     return type(config)(expand_path(str(config))) if isinstance(config, PurePath) else config
+
+
+@contextmanager
+def prediction_errors(module: LightningModule) -> Iterator[None]:
+    """Turns exceptions of Lightning's own `predict_step`, which a module without one has, into a ConfigError."""
+    try:
+        yield
+    except Exception as error:
+        if is_overridden("predict_step", module):
+            raise
+        raise ConfigError(
+            "model",
+            "must have a predict_step for these batches; Lightning's gives the whole batch to forward, which fails "
+            f"({type(error).__name__}: {error})",
+        ) from error

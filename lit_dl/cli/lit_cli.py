@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
+from uuid import uuid4
 
 import torch
 from jsonargparse import Namespace
@@ -14,14 +16,15 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
-from lit_dl.cli.console import print_result, print_row
+from lit_dl.cli.console import print_row
 from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
+from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
+from lit_dl.cli.run_commands import RunCommands
 from lit_dl.cli.technique_help import TechniqueHelp
-from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder, refuse_null
+from lit_dl.cli.validation import check_checkpoint, check_seed, refuse_null
 from lit_dl.config.keys import Config, check_keys, split_classes
 from lit_dl.config.parser_errors import to_config_error
-from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
 from lit_dl.files import expand_path
 from lit_dl.run.epoch_rows import Row
@@ -39,7 +42,7 @@ _TRAINER_DEFAULTS = {
 _PARSERS: dict[tuple[object, ...], RunParser] = {}
 
 
-class LitCLI(LightningCLI):
+class LitCLI(RunCommands, LightningCLI):
     """LightningCLI with the keys of one module class, one data module class, and the groups of a run.
 
     The parser is made for these two classes, and not for any subclass: `--help` lists the keys of the module in use,
@@ -77,6 +80,8 @@ class LitCLI(LightningCLI):
         self.build = build and args is not None
         self.partial = partial
         self.location = location
+        self.root = location.run_dir if location else Path(gettempdir(), f"lit-dl-{uuid4().hex}")
+        """The folder of what the user's loggers, callbacks and profiler write, where the config does not name one."""
         self.more_callbacks = callbacks or []
         self.on_row = on_row
         if isinstance(args, list):
@@ -182,7 +187,10 @@ class LitCLI(LightningCLI):
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
         bases = {"model": LightningModule, "data": LightningDataModule}
         instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
-        self.config_init = self.parser.instantiate(expand_paths(self.config), instantiators=instantiators)
+        config = expand_paths(self.config)
+        if self.subcommand is None:
+            config.trainer = write_below(self.root, config.trainer, confined=self.location is None)
+        self.config_init = self.parser.instantiate(config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
@@ -200,54 +208,16 @@ class LitCLI(LightningCLI):
             if self.subcommand == "predict":
                 self.predictions = run_dir / "predictions.csv"
                 callbacks.append(PredictionTable(self.predictions))
+            self.root = run_dir
         arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
+        arguments["default_root_dir"] = arguments["default_root_dir"] or self.root
+        options: dict[str, Any] = {"callbacks": callbacks, "on_row": self.on_row}
+        if self.subcommand is None and self.location is None:
+            options["scratch"] = self.root
         config = self.complete()
         with trainer_errors():
-            self.run = Run(
-                self.model, self.datamodule, arguments, config, self.location, callbacks=callbacks, on_row=self.on_row
-            )
+            self.run = Run(self.model, self.datamodule, arguments, config, self.location, **options)
         return self.run.trainer
-
-    def before_fit(self) -> None:
-        """Refuses a folder that holds a run, then creates the folder. On several devices rank 0 does this."""
-        assert self.location is not None
-        if self.trainer.is_global_zero and (self.location.run_dir / "config.yaml").exists():
-            raise ConfigError("run_dir", f"must not hold a run yet; {self.location.run_dir} does; name another")
-        self.before_test()
-        if self.trainer.is_global_zero:
-            make_folder(self.location.run_dir)
-            print(f"run folder {self.location.run_dir}")
-        self.run.open()
-
-    def before_test(self) -> None:
-        """Checks the data before anything is written."""
-        self.run.check()
-
-    before_validate = before_test
-
-    def before_predict(self) -> None:
-        """Checks the data, and creates the folder of the predictions. Several devices would not keep their order."""
-        if self.trainer.world_size > 1:
-            raise ConfigError("trainer.devices", f"must be 1 to predict; got {self.trainer.world_size}")
-        self.before_test()
-        make_folder(self.predictions.parent)
-
-    def fit(self, **kwargs: Any) -> None:
-        """Trains. A run that fails or is interrupted is closed too, so that W&B shows how it ended."""
-        try:
-            self.trainer.fit(**kwargs)
-        except BaseException as error:
-            self.run.close(failed=True)
-            if isinstance(error, SystemExit):  # Lightning turns Ctrl-C into this
-                raise KeyboardInterrupt from None
-            raise
-
-    def after_fit(self) -> None:
-        """Restores the best epoch and prints the result."""
-        print_result(self.run.close())
-        is_ours = isinstance(self.datamodule, InMemoryDataModule) and self.trainer.is_global_zero
-        if is_ours and (text := self.datamodule.describe(self.model)):
-            print(text)
 
 
 def parser_for(config: Config) -> RunParser:

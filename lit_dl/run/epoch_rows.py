@@ -55,3 +55,13 @@ def best_row(rows: Sequence[Row], metric: str, mode: str) -> Row | None:
 def metrics_of(row: Mapping[str, Any] | None) -> dict[str, float]:
     """Returns the metrics of a row, without its epoch and time; none for `None`."""
     return {name: value for name, value in (row or {}).items() if name not in ("epoch", "elapsed_s")}
+
+
+def with_test_metrics(metrics: Mapping[str, float], tested: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics of an epoch together with those of the test set.
+
+    A module may log anything in its test, as with `test_step = validation_step`. A name that does not begin with
+    `test`, or that the epoch has too, gets the prefix `test/`.
+    """
+    is_clear = {name: name.startswith("test") and name not in metrics for name in tested}
+    return {**metrics, **{name if is_clear[name] else f"test/{name}": value for name, value in tested.items()}}

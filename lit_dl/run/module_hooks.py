@@ -1,10 +1,16 @@
-"""The hooks that a `Run` asks of a module. Our own modules implement them; others get the defaults."""
+"""The hooks that a `Run` asks of a module. Our own modules implement them; others get the defaults.
+
+And the hooks of Lightning's that a module or its data must have to be tested or to predict.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lit_dl.errors import ConfigError
 
 
 @runtime_checkable
@@ -56,3 +62,31 @@ class DefaultHooks:
 def hooks_of(module: LightningModule) -> RunHooks:
     """Returns the hooks of a module: the module itself, or the defaults."""
     return module if isinstance(module, RunHooks) else DefaultHooks()
+
+
+def require_test(module: LightningModule, data: LightningDataModule | None) -> None:
+    """Refuses to evaluate on a test set what has none.
+
+    Raises:
+        ConfigError: There is no `test_step`, or no `test_dataloader`.
+    """
+    if not is_overridden("test_step", module):
+        raise ConfigError("model", f"must have a test_step; {type(module).__name__} has none")
+    _require_loader("test_dataloader", module, data)
+
+
+def require_prediction(module: LightningModule, data: LightningDataModule | None) -> None:
+    """Refuses to predict with what cannot.
+
+    Raises:
+        ConfigError: There is neither a `predict_step` nor a `forward`, or no `predict_dataloader`.
+    """
+    if not any(is_overridden(name, module) for name in ("predict_step", "forward")):
+        raise ConfigError("model", f"must have a predict_step or a forward; {type(module).__name__} has neither")
+    _require_loader("predict_dataloader", module, data)
+
+
+def _require_loader(name: str, module: LightningModule, data: LightningDataModule | None) -> None:
+    owner = module if data is None else data
+    if not is_overridden(name, owner):
+        raise ConfigError("model" if data is None else "data", f"must have a {name}; {type(owner).__name__} has none")

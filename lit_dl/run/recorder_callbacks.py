@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lit_dl.run.checkpoint_io import leave_out_objects
 from lit_dl.run.pruner import EpochEnd
 from lit_dl.run.recorder import RunRecorder
 
@@ -31,6 +32,7 @@ class RecordEpoch(Checkpoint):
     def __init__(self, recorders: list[RunRecorder]) -> None:
         self.recorders = recorders
         self._is_validated = False
+        self._is_saving = False
 
     @property
     def state_key(self) -> str:
@@ -42,6 +44,10 @@ class RecordEpoch(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for recorder, state in zip(self.recorders, state_dict["recorders"], strict=True):
             recorder.load_state_dict(state)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        if self._is_saving:  # and not a `ModelCheckpoint` of the user's, whose files stay as they are
+            leave_out_objects(checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         callbacks = checkpoint["callbacks"]
@@ -89,7 +95,11 @@ class RecordEpoch(Checkpoint):
 
     def save(self, trainer: Trainer, path: Path) -> None:
         """Saves a checkpoint, on all ranks, and tells the Trainer's loggers, as Lightning's ModelCheckpoint does."""
-        trainer.save_checkpoint(path)
+        self._is_saving = True
+        try:
+            trainer.save_checkpoint(path)
+        finally:
+            self._is_saving = False
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
@@ -144,8 +154,12 @@ class CompleteEpoch(Checkpoint):
 
 def _metrics(trainer: Trainer) -> dict[str, float]:
     """Returns the metrics of rank 0, so that all ranks record and decide the same."""
-    metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if value.numel() == 1}
-    return trainer.strategy.broadcast(metrics)
+    return trainer.strategy.broadcast(scalar_metrics(trainer))
+
+
+def scalar_metrics(trainer: Trainer) -> dict[str, float]:
+    """Returns the metrics of this rank that are one number."""
+    return {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if value.numel() == 1}
 
 
 def _stop_if_all(trainer: Trainer, must_stop: list[bool]) -> None:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lit_dl.callbacks.checkpoint_folders import CheckpointFolders
 from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.generator_states import GeneratorStates
 from lit_dl.callbacks.layer_health import LayerHealth
+from lit_dl.callbacks.log_interval import LogInterval
 from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.config.keys import Config
 from lit_dl.data.in_memory import InMemoryDataModule
-from lit_dl.errors import ConfigError, key_prefix
-from lit_dl.run.checkpoint_io import save_atomically
-from lit_dl.run.epoch_rows import Row
-from lit_dl.run.module_hooks import hooks_of
+from lit_dl.errors import ConfigError, LitError, key_prefix
+from lit_dl.run.checkpoint_io import loads_plainly, save_atomically
+from lit_dl.run.epoch_rows import Row, with_test_metrics
+from lit_dl.run.module_hooks import hooks_of, require_test
 from lit_dl.run.monitors import check_monitors
 from lit_dl.run.recorder import RunRecorder
-from lit_dl.run.recorder_callbacks import CompleteEpoch, RecordEpoch
+from lit_dl.run.recorder_callbacks import CompleteEpoch, RecordEpoch, scalar_metrics
 from lit_dl.run.resume import config_hash, is_ahead, rows_to_keep
 from lit_dl.run.run_config import TrackingConfig, validates_every_epoch
 from lit_dl.run.run_result import RunLocation, RunResult
@@ -45,6 +47,8 @@ class Run:
         location: Where the files go. `None`: no file is written and nothing is tracked.
         callbacks: More callbacks. Those that are a `Checkpoint` are called after the epoch's row is recorded.
         on_row: Called with the row of each epoch.
+        scratch: Folder of what the user's loggers and callbacks write in a run that is to leave no file. It is deleted
+            at the end of `fit` and of `test`.
 
     Raises:
         ConfigError: A value of the groups above that cannot be used.
@@ -60,11 +64,13 @@ class Run:
         *,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.module = module
         self.data = data
         self.config = config
         self.location = location
+        self.scratch = scratch
         self.hooks = hooks_of(module)
         self.is_open = False
         self.timing = RunTiming()
@@ -132,6 +138,10 @@ class Run:
         # after all others.
         ours: list[Callback | None] = [EpochSeeds(), self.timing, GeneratorStates(), self.health]
         ours += [self._resume_state, record, *callbacks, CompleteEpoch(record)]
+        if arguments.get("log_every_n_steps") is None:
+            ours.append(LogInterval())
+        if self.location is not None:
+            ours.append(CheckpointFolders(self.location.run_dir / "checkpoints", bool(arguments.get("logger"))))
         return Trainer(**arguments, callbacks=[*theirs, *(callback for callback in ours if callback is not None)])
 
     def check(self) -> None:
@@ -172,7 +182,16 @@ class Run:
             if rows:
                 self._resume(rows, is_writer)
                 path = folder / "checkpoints" / "last.ckpt"
-        self.trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True if path else None)
+        with self._without_traces():
+            self.trainer.fit(self.module, datamodule=self.data, ckpt_path=path, weights_only=True if path else None)
+
+    @contextmanager
+    def _without_traces(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self.scratch is not None:
+                shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _resume(self, rows: list[Row], is_writer: bool) -> None:
         """Rolls everything beside the checkpoint back to the end of the last of these epochs."""
@@ -182,15 +201,23 @@ class Run:
         files = self.recorder.files
         self.recorder.resume(rows, best_is_ahead=files is not None and is_ahead(files.best, len(rows)))
 
-    def test(self) -> dict[str, float]:
-        """Evaluates the weights as they are on the test set, and returns the metrics."""
-        self.trainer.test(self.module, datamodule=self.data, verbose=False)
-        return {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("test")}
+    def test(self, checkpoint: Path | None = None) -> dict[str, float]:
+        """Evaluates on the test set, and returns all metrics that the module logs there.
 
-    @property
-    def can_test(self) -> bool:
-        """Whether the module has a `test_step`."""
-        return is_overridden("test_step", self.module)
+        Args:
+            checkpoint: Its weights are loaded first. `None`: the weights are evaluated as they are.
+
+        Raises:
+            ConfigError: The module or the data has no test, or the test logs nothing.
+            DataError: The checkpoint does not load.
+        """
+        require_test(self.module, self.data)
+        with loads_plainly(checkpoint), self._without_traces():
+            self.trainer.test(self.module, datamodule=self.data, verbose=False, ckpt_path=checkpoint, weights_only=True)
+        metrics = scalar_metrics(self.trainer)
+        if not metrics:
+            raise ConfigError("model", f"must log a metric on the test set; {type(self.module).__name__} logs none")
+        return metrics
 
     def close(self, failed: bool = False, test: bool = False, summary: Mapping[str, Any] | None = None) -> RunResult:
         """Restores the best epoch, finishes tracking, and returns what the run left.
@@ -204,9 +231,7 @@ class Run:
         self.recorder.draw_learning_curve()
         try:
             if not failed:
-                result.best_checkpoint = self._restore_best()
-            if test and not failed and self.can_test:
-                result.metrics |= self.test()
+                self._end_with_best(result, test)
         except BaseException:
             failed = True
             raise
@@ -225,24 +250,19 @@ class Run:
         """Returns max_epochs, early_stopping, or stopped (by a callback or another limit)."""
         return self.recorder.why_stopped(self.trainer.max_epochs)
 
-    def _restore_best(self) -> Path | None:
-        path = self.recorder.best_checkpoint
-        if path is not None:
-            self.load_weights(path)
-        return path
-
-    def load_weights(self, path: Path) -> bool:
-        """Loads the weights of a checkpoint. Warns and returns false when it holds more than plain values.
-
-        Such a file loads only by unpickling, which can run any code; whether to do that is its owner's decision.
-        """
+    def _end_with_best(self, result: RunResult, test: bool) -> None:
+        """Restores the best epoch, and evaluates it on the test set. The result says why that cannot be done."""
+        result.best_checkpoint = self.recorder.best_checkpoint
         try:
+            if result.best_checkpoint is not None:
+                self._load_weights(result.best_checkpoint)
+            if test:
+                result.metrics = with_test_metrics(result.metrics, self.test())
+        except LitError as error:
+            warnings.warn(str(error), stacklevel=3)
+            result.untested = str(error) if test else None
+
+    def _load_weights(self, path: Path) -> None:
+        with loads_plainly(path):
             checkpoint = torch.load(path, map_location=self.module.device, weights_only=True)
-        except UnpicklingError:
-            warnings.warn(
-                f"{path}: not loaded, as its hyperparameters are objects; have save_hyperparameters ignore them",
-                stacklevel=2,
-            )
-            return False
         self.module.load_state_dict(checkpoint["state_dict"], strict=self.module.strict_loading)
-        return True

@@ -60,13 +60,13 @@ class TrackingConfig:
 
     Args:
         wandb: online, offline, disabled; or auto: online when a key is configured and the server answers, else offline.
-        project: W&B project.
-        entity: W&B account or team. `None`: the key's default.
+        project: W&B project. `None`: `WANDB_PROJECT` of the environment, else `lit-sweeps`.
+        entity: W&B account or team. `None`: `WANDB_ENTITY` of the environment, else the key's default.
         tags: Labels of the run.
     """
 
     wandb: Mode = "auto"
-    project: str = "lit-sweeps"
+    project: str | None = None
     entity: str | None = None
     tags: list[str] | None = None
 

@@ -41,6 +41,7 @@ class RunResult:
         parameters: Number of weights and biases.
         seconds: By part: train, validate, data, checkpoint, tracking, total.
         peak_memory_bytes: Peak memory of the process on a CPU, of the tensors on a GPU.
+        untested: Why there are no metrics on the test set although they were asked for.
     """
 
     stopped: str
@@ -52,3 +53,4 @@ class RunResult:
     parameters: int
     seconds: dict[str, float]
     peak_memory_bytes: int
+    untested: str | None = None

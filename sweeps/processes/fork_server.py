@@ -161,11 +161,13 @@ class ForkServer:
         self._socket = inherited
         self._process: subprocess.Popen[bytes] | None = None
         self._is_inherited = inherited is not None
+        self._has_forked = False
 
     def start(self) -> None:
         """Starts the server and returns at once, while it imports; does nothing when there is one."""
         if self._socket is not None:
             return
+        self._has_forked = False
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -223,6 +225,7 @@ class ForkServer:
             channel.close()
             status.close()
         process = ForkedProcess(our_status.recv(), our_status, our_channel, our_stdin)
+        self._has_forked = True
         with suppress(ConnectionError):  # it died at once, which `poll` will tell
             our_channel.send(request)
         return process
@@ -239,6 +242,8 @@ class ForkServer:
             self._socket.close()
             self._socket = None
         if self._process is not None:
+            if not self._has_forked:  # it may be at its imports still, and would not see that its client is gone
+                self._process.kill()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_WITHIN_S)
             self._process = None

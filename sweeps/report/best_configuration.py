@@ -78,14 +78,14 @@ def _params(sweep: SweepData, entry: RankedConfiguration) -> list[tuple[str, str
 def _metrics(entry: RankedConfiguration) -> dict[str, object]:
     """Returns the metrics of the best trial, those on the test set first; with several seeds their means too."""
     trial, has_repeats = entry.best_trial, len(entry.trials) > 1
-    names = sorted({*trial.best, *trial.last}, key=lambda name: (not name.startswith("test/"), name))
+    names = sorted({*trial.best, *trial.last}, key=lambda name: (name not in trial.test_metrics, name))
     rows = []
     for name in names:
         cells = [_cell(trial.best.get(name)), _cell(trial.last.get(name))]
         rows.append((name, [*cells, *([_mean(entry.trials, name)] if has_repeats else [])]))
     heads = ["best epoch", "last epoch", *(["best epoch, mean over seeds"] if has_repeats else [])]
-    is_tested = any(name.startswith("test/") for name in names)
-    return {"metric_heads": heads, "metrics": rows, "is_tested": is_tested}
+    tested = {"is_tested": bool(trial.test_metrics), "untested": entry.untested}
+    return {"metric_heads": heads, "metrics": rows, **tested}
 
 
 def _cell(value: float | None) -> str:

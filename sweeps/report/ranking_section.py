@@ -33,7 +33,7 @@ def ranked_table(sweep: SweepData) -> Table | None:
     if not sweep.ranked:
         return None
     other_objectives = [objective.metric for objective in sweep.spec.objectives[1:]]
-    tests = sorted({name for entry in sweep.ranked for name in entry.best_trial.best if name.startswith("test/")})
+    tests = sorted({name for entry in sweep.ranked for name in entry.best_trial.test_metrics})
     is_named = any(entry.run for entry in sweep.ranked)
     heads = ["rank", "trials" if sweep.has_repeats else "trial", *(["configuration"] if is_named else [])]
     heads += [sweep.metric, *other_objectives, "epoch", *sweep.names.values(), *tests, "weights", "time"]

@@ -52,6 +52,11 @@ class RankedConfiguration:
         values = [trial.best[metric] for trial in self.trials if metric in trial.best]
         return fmean(values) if values else None, stdev(values) if len(values) > 1 else None
 
+    @property
+    def untested(self) -> str | None:
+        """Why trials of the configuration have no metrics on the test set; `None`: nothing was in the way."""
+        return "; ".join(dict.fromkeys(trial.untested for trial in self.trials if trial.untested)) or None
+
     def to_row(self) -> dict[str, Any]:
         """Returns the row of the best trial, with the statistics over all trials. `sweeps best --json` prints it."""
         statistics = {"mean": self.mean, "std": self.std, "n": len(self.trials), "numbers": self.numbers}

@@ -63,3 +63,12 @@ def front_lines(status: Mapping[str, Any], most: int = 10) -> list[str]:
 
 def _values_text(values: Mapping[str, float | None]) -> str:
     return ", ".join(f"{metric} {'missing' if value is None else f'{value:.6g}'}" for metric, value in values.items())
+
+
+def running_text(entry: Mapping[str, Any]) -> str:
+    """Returns a running trial as text, such as `trial 3 in slot 1: epoch 2, 0.75, 4.2 s`; without what is not known."""
+    place = "" if entry["slot"] is None else f" in slot {entry['slot']}"
+    epoch = "no epoch yet" if entry["epoch"] is None else f"epoch {entry['epoch']}"
+    value = "" if entry["value"] is None else f"{entry['value']:.6g}"
+    seconds = "" if entry["elapsed_s"] is None else f"{entry['elapsed_s']} s"
+    return f"trial {entry['number']}{place}: " + ", ".join(filter(None, (epoch, value, seconds)))

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lit_dl.run.epoch_rows import with_test_metrics
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import config_id_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from sweeps.study.records import Evaluation
 
 SCHEMA = 2
 """Version of both files of results. Version 1 was `results.csv` alone, with other names for the metrics."""
@@ -64,6 +67,7 @@ class TrialResult:
         seconds: Seconds by part: train, validate, data, checkpoint, tracking, waiting, total.
         parameters: Number of weights and biases.
         peak_memory_bytes: Peak memory: of the process on a CPU, of the tensors on a GPU.
+        untested: Why there are no metrics on the test set although the spec asks for them.
     """
 
     number: int
@@ -87,16 +91,20 @@ class TrialResult:
     seconds: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None
     peak_memory_bytes: int | None = None
+    untested: str | None = None
 
     @property
     def is_completed(self) -> bool:
         """Whether the trial may be ranked."""
         return self.state == "COMPLETE"
 
+    @property
+    def test_metrics(self) -> dict[str, float]:
+        """Those of the metrics in `best` that are of the test set."""
+        return {name: value for name, value in self.best.items() if name.startswith("test") and name not in self.last}
+
     @classmethod
-    def from_trial(
-        cls, spec: SweepSpec, trial: FrozenTrial, test_metrics: Mapping[str, float] | None = None
-    ) -> TrialResult:
+    def from_trial(cls, spec: SweepSpec, trial: FrozenTrial, evaluation: Evaluation | None = None) -> TrialResult:
         """Returns the result of a finished trial of a study.
 
         A worker stores it in the trial's attribute `result` as a flat mapping, in which `metrics.` and `final.` are the
@@ -106,10 +114,11 @@ class TrialResult:
         Args:
             spec: The spec.
             trial: The trial.
-            test_metrics: Metrics on the test set, where the trial was evaluated after it had finished.
+            evaluation: Its evaluation on the test set, where it was evaluated after it had finished.
         """
         stored: dict[str, Any] = trial.user_attrs.get("result", {})
         best = _group(stored, "metrics.")
+        tested = evaluation.metrics if evaluation else {}
         is_completed = trial.state.name == "COMPLETE"
         run = trial.user_attrs.get("run")
         config = {**spec.base, **spec.overlay_keys(trial.params, run)}
@@ -124,13 +133,14 @@ class TrialResult:
             run=run,
             seed=spec.seed(trial.user_attrs.get("seed_number", 0), config),
             params=dict(trial.params),
-            best={**best, **{name: value for name, value in (test_metrics or {}).items() if math.isfinite(value)}},
+            best=with_test_metrics(best, {name: value for name, value in tested.items() if math.isfinite(value)}),
             last=_group(stored, "final."),
             seconds={
                 key.removesuffix("_s"): value
                 for key, value in stored.items()
                 if key.endswith("_s") and "." not in key and key != "elapsed_s"
             },
+            untested=evaluation.untested if evaluation else stored.get("untested"),
             **{name: stored.get(name) for name in (*names, "parameters", "peak_memory_bytes")},
         )
 
@@ -140,6 +150,7 @@ class TrialResult:
         row["schema"] = SCHEMA
         row |= {f"{name}_s": value for name, value in self.seconds.items()}
         row |= {"parameters": self.parameters, "peak_memory_bytes": self.peak_memory_bytes}
+        row |= {"untested": self.untested} if self.untested else {}
         row |= {f"params.{name}": value for name, value in self.params.items()}
         row |= {f"best.{name}": value for name, value in self.best.items()}
         return row | {f"last.{name}": value for name, value in self.last.items()}
@@ -150,14 +161,14 @@ def _group(stored: Mapping[str, Any], prefix: str) -> dict[str, float]:
 
 
 def finished_results(
-    spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Mapping[str, float]]
+    spec: SweepSpec, trials: Iterable[FrozenTrial], evaluations: Mapping[int, Evaluation]
 ) -> list[TrialResult]:
     """Returns the results of all finished trials, in the order of the trials.
 
     Args:
         spec: The spec.
         trials: Trials in any state.
-        evaluations: Metrics on the test set by number of the trial.
+        evaluations: Evaluations on the test set by number of the trial.
     """
     return [
         TrialResult.from_trial(spec, trial, evaluations.get(trial.number))

@@ -66,9 +66,11 @@ def check_in_child(spec: SweepSpec) -> Checked:
 def run_check(spec: SweepSpec) -> None:
     """Runs `check_spec` in this process, and sends the launcher its result or its exception."""
     from lit_dl.cli.command import ignore_slurm, silence_lightning
+    from lit_dl.tracking import forget_enclosing_wandb_run
 
-    silence_lightning()
+    silence_lightning(with_profilers=True)
     ignore_slurm()
+    forget_enclosing_wandb_run()
     on_parent_exit(kill_own_group)
     try:
         result: Checked | Exception = check_spec(spec)

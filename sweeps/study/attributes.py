@@ -12,7 +12,7 @@ from lit_dl.tracking import Mode
 from sweeps.spec.spec import SweepSpec, check_continues
 from sweeps.study.handle import StudyHandle
 from sweeps.study.liveness import identity, is_alive, is_here
-from sweeps.study.records import now
+from sweeps.study.records import Evaluation, now
 from sweeps.study.retry import retry_on_outage
 
 _EVALUATION_LEASE_S = 600.0
@@ -73,7 +73,7 @@ class StudyAttributes:
         self._write("wandb", mode)
 
     # The attribute `test:<trial number>` holds {"owner", "until"} while a process evaluates the trial on the test set,
-    # and the metrics afterwards.
+    # and the metrics afterwards. `untested:<trial number>` holds why there are none.
 
     @retry_on_outage
     def claim_evaluation(self, number: int) -> bool:
@@ -101,14 +101,17 @@ class StudyAttributes:
         return any(_is_claim(value) and self._is_owner_alive(value) for value in self._evaluations().values())
 
     @retry_on_outage
-    def set_evaluation(self, number: int, metrics: dict[str, float]) -> None:
-        """Stores the metrics of a trial on the test set, and so ends its evaluation."""
-        self._write(f"test:{number}", metrics)
+    def set_evaluation(self, number: int, evaluation: Evaluation) -> None:
+        """Stores what a trial's evaluation on the test set gave, and so ends it."""
+        self._write(f"untested:{number}", evaluation.untested)
+        self._write(f"test:{number}", evaluation.metrics)
 
     @retry_on_outage
-    def evaluations(self) -> dict[int, dict[str, float]]:
-        """Returns the metrics on the test set by trial number."""
-        return {number: value for number, value in self._evaluations().items() if not _is_claim(value)}
+    def evaluations(self) -> dict[int, Evaluation]:
+        """Returns the evaluations on the test set that have ended, by trial number."""
+        why = self._read()
+        ended = {number: value for number, value in self._evaluations().items() if not _is_claim(value)}
+        return {number: Evaluation(metrics, why.get(f"untested:{number}")) for number, metrics in ended.items()}
 
     def _evaluations(self) -> dict[int, dict[str, Any]]:
         attrs = self._read()
@@ -116,4 +119,4 @@ class StudyAttributes:
 
 
 def _is_claim(value: dict[str, Any]) -> bool:
-    return "owner" in value
+    return isinstance(value.get("owner"), dict)  # a metric may have any name

@@ -73,6 +73,19 @@ class TrialOutcome:
     untold: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation of a trial on the test set, after it had finished.
+
+    Args:
+        metrics: What the module logged, by name.
+        untested: Why there are no metrics; `None`: there are.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    untested: str | None = None
+
+
 def write_outcome(folder: Path, study_uid: str, outcome: TrialOutcome) -> None:
     """Saves an outcome in the trial folder, until the study's storage has it."""
     values = {**asdict(outcome), "state": outcome.state.name, "study": study_uid}

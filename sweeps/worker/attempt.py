@@ -191,7 +191,7 @@ def _result_columns(result: RunResult | None) -> Row:
         return {}
     row: Row = {f"{name}_s": round(value, 4) for name, value in result.seconds.items()}
     row |= {"best_epoch": result.best_epoch, "epochs": result.epochs, "parameters": result.parameters}
-    row |= {"peak_memory_bytes": result.peak_memory_bytes}
+    row |= {"peak_memory_bytes": result.peak_memory_bytes, "untested": result.untested}
     # Neither JSON nor PostgreSQL's JSON type has NaN.
     row |= {f"metrics.{k}": v for k, v in result.metrics.items() if math.isfinite(v)}
     return row | {f"final.{k}": v for k, v in result.final.items() if math.isfinite(v)}

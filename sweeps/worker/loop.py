@@ -19,15 +19,15 @@ import torch
 from lit_dl.cli.command import ignore_slurm, silence_lightning
 from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.yaml_io import load_yaml
-from lit_dl.errors import ConfigError
+from lit_dl.errors import ConfigError, LitError
 from lit_dl.files import retry_on_full_disk
-from lit_dl.tracking import Mode, resolve_wandb_mode
+from lit_dl.tracking import Mode, forget_enclosing_wandb_run, resolve_wandb_mode
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.results.ranking import ranking, winners
 from sweeps.results.trial_result import finished_results
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.records import RESULT, TrialClaim
+from sweeps.study.records import RESULT, Evaluation, TrialClaim
 from sweeps.study.retry import OutageRetry, transient_reason
 from sweeps.study.study import SharedStudy
 from sweeps.trial_folder import TrialFolder
@@ -131,23 +131,21 @@ def _evaluate_winner(spec: SweepSpec, study: SharedStudy, run_dir: Path, context
     for number in numbers:
         folder = TrialFolder(run_dir, number)
         if folder.checkpoint() is not None and study.attributes.claim_evaluation(number):
-            try:
-                metrics = evaluate(folder, context)
-            except Exception:  # the user's test code may fail; the sweep is complete without it
-                traceback.print_exc()
-                metrics = {}
-            study.attributes.set_evaluation(number, metrics)
+            study.attributes.set_evaluation(number, evaluate(folder, context))
     evaluated = study.attributes.evaluations()
     return evaluated.keys() >= set(numbers)  # otherwise another worker evaluates, and needs the checkpoint
 
 
-def evaluate(folder: TrialFolder, context: WorkerContext) -> dict[str, float]:
-    """Returns the test metrics of a trial's checkpoint; an empty dict without a checkpoint."""
-    path = folder.checkpoint()
-    if path is None:
-        return {}
-    run = build_run(on_one_device(load_yaml(folder.config)), callbacks=[StopSwitch(context.stop)])
-    return run.test() if run.can_test and run.load_weights(path) else {}
+def evaluate(folder: TrialFolder, context: WorkerContext) -> Evaluation:
+    """Returns the test metrics of a trial's checkpoint, or why there are none: the sweep is complete without them."""
+    try:
+        run = build_run(on_one_device(load_yaml(folder.config)), callbacks=[StopSwitch(context.stop)])
+        return Evaluation(run.test(folder.checkpoint()))
+    except LitError as error:
+        return Evaluation(untested=str(error))
+    except Exception as error:  # of the user's test code
+        traceback.print_exc()
+        return Evaluation(untested=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 @contextmanager
@@ -198,6 +196,7 @@ def main(run_dir: Path, url: str | None, slot: int, threads: int, wandb: Mode | 
     """
     silence_lightning()
     ignore_slurm()
+    forget_enclosing_wandb_run()
     stop = threading.Event()
     signalled = threading.Event()
 

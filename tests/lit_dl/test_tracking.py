@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import struct
 import time
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import run_python
 
 from lit_dl.errors import ConfigError
-from lit_dl.tracking import Tracker, resolve_wandb_mode
+from lit_dl.tracking import Tracker, resolve_wandb_mode, resolve_wandb_project
 
 Config = dict[str, Any]
 
@@ -200,6 +202,60 @@ def test_each_tracker_is_a_run_of_its_own(tmp_path: Path) -> None:
     for name, value in (("a", 1.0), ("b", 2.0)):
         rows = [items(r.history.item) for r in finished(tmp_path / name) if r.HasField("history")]
         assert [row["x"] for row in rows] == [value]
+
+
+UNDER_AN_AGENT = """
+import sys
+from pathlib import Path
+import wandb
+if sys.argv[2] == "set up before":
+    wandb.setup()
+from lit_dl.tracking import Tracker
+for name in ("a", "b"):
+    folder = Path(sys.argv[1], name)
+    folder.mkdir()
+    tracker = Tracker("offline", folder, project=None, name=name, run_id=f"trial-{name}")
+    run = tracker._run
+    print(run.id, run.name, run.project, run.entity, run.sweep_id)
+    tracker.finish({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("enclosing", "when"),
+    [  # a wandb agent; a notebook that has a run; W&B Launch
+        ({"RUN_ID": "theirs", "SWEEP_ID": "s", "SWEEP_PARAM_PATH": "params.yaml"}, "set up by the tracker"),
+        ({"RUN_ID": "theirs", "RESUME": "must", "NAME": "theirs"}, "set up before"),
+        ({"RESUME_FROM": "theirs?_step=3", "LAUNCH": "true"}, "set up before"),
+    ],
+)
+def test_trials_have_runs_of_their_own_under_somebody_elses_run(
+    tmp_path: Path, enclosing: dict[str, str], when: str
+) -> None:
+    variables = {**enclosing, "PROJECT": "p", "ENTITY": "me", "MODE": "offline"}
+    environment = os.environ | {f"WANDB_{name}": value for name, value in variables.items()}
+    done = run_python(["-c", UNDER_AN_AGENT, tmp_path, when], tmp_path, environment)
+    assert done.stdout.splitlines() == ["trial-a a p me None", "trial-b b p me None"], done.stderr
+    names = sorted(path.name for path in tmp_path.glob("*/wandb/offline-run-*/run-trial-*.wandb"))
+    assert names == ["run-trial-a.wandb", "run-trial-b.wandb"]
+
+
+def test_a_run_that_is_no_trial_goes_where_the_environment_says(tmp_path: Path) -> None:
+    """A `wandb agent` may start `lit-dl fit`."""
+    code = "import sys; from pathlib import Path; from lit_dl.tracking import Tracker;"
+    code += "print(Tracker('offline', Path(sys.argv[1]), project=None, name='n')._run.id)"
+    done = run_python(["-c", code, tmp_path], tmp_path, {**os.environ, "WANDB_RUN_ID": "theirs"})
+    assert done.stdout.splitlines() == ["theirs"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "project"), [("a", "b", "a"), (None, "b", "b"), (None, "", "lit-sweeps")]
+)
+def test_the_project_is_that_of_the_config_or_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, environment: str, project: str
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", environment)
+    assert resolve_wandb_project(given) == project
 
 
 @pytest.mark.filterwarnings("ignore:The number of training batches")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,18 @@ def test_the_table_shows_trial_state_epoch_metric_and_time(tmp_path: Path) -> No
     printed = text.getvalue()
     for part in ("tiny  2/4", "val/acc", "completed", "failed", "running", "0.9712", "lr=0.01235"):
         assert part in printed
+
+
+@pytest.mark.parametrize("width", [50, 70, 120])
+def test_the_ranking_at_the_end_fits_the_terminal(tmp_path: Path, width: int) -> None:
+    shown, text = view(tmp_path, terminal=False)
+    shown.console.width = width
+    results = [replace(RESULTS[0], params=dict.fromkeys("abcdefg", 0.123456) | {"name": "leaky_relu"})]
+    shown.end(status(), results, tmp_path)
+    lines = text.getvalue().split("finished")[0].split("running after")[0].splitlines()
+    assert lines[1].split()[:5] == ["rank", "trial", "val/acc", "epoch", "seconds"]
+    assert all(len(line) <= width for line in lines)
+    assert all(f"{name}=0.12" in " ".join(lines) for name in "abcdefg")
 
 
 @pytest.mark.parametrize(("state", "goes_on"), [("finished", False), ("interrupted", True)])

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import re
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -98,6 +102,74 @@ def test_a_trial_whose_owner_is_not_known_yet_is_shown(study: SharedStudy, progr
     study._handle.study.ask()  # in the middle of a claim
     (shown,) = progress.publish("running")["running"]
     assert (shown["number"], shown["slot"], shown["elapsed_s"]) == (0, None, None)
+
+
+def test_status_never_prints_none(tmp_path: Path, study: SharedStudy, progress: Progress, capsys: Any) -> None:
+    end(study, 0.25)
+    claimed(study, slot=1)  # has no epoch yet
+    study.report(claimed(study, slot=2), 3, 0.5)
+    study._handle.study.ask()  # in the middle of a claim
+    progress.publish("running")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(["status", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "None" not in printed
+    lines = [re.sub("[0-9.]+ s$", "T", line.strip()) for line in printed.splitlines() if line.startswith("  trial")]
+    assert lines == [
+        "trial 1 in slot 1: no epoch yet, T",
+        "trial 2 in slot 2: epoch 3, 0.5, T",
+        "trial 3: no epoch yet",
+    ]
+
+
+def test_the_time_left_is_known_once_a_trial_has_ended(study: SharedStudy, progress: Progress) -> None:
+    assert progress.publish("running")["left_s"] is None
+    row = {"outcome": "completed", "reason": "", "finished": now(), "elapsed_s": 10.0}
+    assert study.finish(claimed(study), TrialOutcome(TrialState.COMPLETE, [0.5], None, row))
+    assert progress.publish("running")["left_s"] == 20.0  # three trials on two workers
+    assert progress.publish("finished")["left_s"] is None
+
+
+class HangingEngine:
+    """Its one worker does not end before it is let go."""
+
+    def __init__(self) -> None:
+        self.workers, self.slots, self.pending = {0: "a worker"}, ["a slot"], set[int]()
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def start(self) -> None:
+        """Has started."""
+
+    def collect(self) -> list[Any]:
+        return []
+
+    def stop(self) -> None:
+        self.asked.set()
+        assert self.let_go.wait(20)
+
+
+def test_ctrl_c_is_answered_at_once_with_what_it_waits_for(
+    study: SharedStudy, progress: Progress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claimed(study)
+    progress.publish("running")
+    engine = HangingEngine()
+    said: list[str] = []
+
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)  # reaches the main thread
+        assert engine.asked.wait(20)
+        for _ in range(100):
+            said.append(capsys.readouterr().out)
+            if said[-1]:
+                break
+            time.sleep(0.05)
+        engine.let_go.set()
+
+    threading.Timer(0.2, interrupt).start()
+    assert SweepSupervisor(study, cast(Any, engine), progress).run() == 130
+    waits = "waiting up to 7 s for 1 of them and their trials 0; Ctrl-C again: no longer"
+    assert f"interrupted: stopping the workers; {waits}" in "".join(said)
 
 
 def test_a_mark_changes_with_every_epoch_and_every_end(study: SharedStudy, progress: Progress) -> None:

@@ -168,7 +168,48 @@ def test_one_row_a_sample_over_all_batches(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == f"3 predictions in {path}\n"
 
 
-@pytest.mark.parametrize("batches", [[], [None], [torch.tensor([1.0, 2.0])], [{"a": torch.rand(2, 2)}]])
-def test_what_is_no_class_probability_is_not_written(tmp_path: Path, batches: list[Any]) -> None:
+@pytest.mark.parametrize(
+    ("batches", "table"),
+    [
+        ([torch.tensor([1.0, 2.0]), torch.tensor([0.25])], "sample,value\n0,1.0\n1,2.0\n2,0.25\n"),
+        ([torch.tensor([[1, -2], [3, 4]])], "sample,value_1,value_2\n0,1,-2\n1,3,4\n"),  # no shares
+        ([torch.tensor([[0.5, 0.5]]), torch.tensor([[2.0, 3.0]])], "sample,value_1,value_2\n0,0.5,0.5\n1,2.0,3.0\n"),
+        ([{"a": torch.tensor([1]), "b": torch.tensor([[0.5, 0.5]])}], "sample,a,b_1,b_2\n0,1,0.5,0.5\n"),
+        ([(torch.tensor([1, 2]), ["x", "y"])], "sample,value_1,value_2\n0,1,x\n1,2,y\n"),
+        ([["cat", "dog"]], "sample,value\n0,cat\n1,dog\n"),
+        ([torch.tensor([True]).bool()], "sample,value\n0,True\n"),
+        ([torch.tensor([1.5], dtype=torch.bfloat16)], "sample,value\n0,1.5\n"),
+    ],
+)
+def test_outputs_of_any_table_form_are_written(tmp_path: Path, batches: list[Any], table: str) -> None:
+    predictions(tmp_path / "predictions.csv", batches)
+    assert (tmp_path / "predictions.csv").read_text() == table
+
+
+@pytest.mark.parametrize(
+    "batch", [torch.rand(2, 3, 4), {"mask": torch.rand(2, 5, 5)}, torch.tensor(1.0), (torch.rand(2), torch.rand(3))]
+)
+def test_outputs_without_a_row_a_sample_are_written_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], batch: Any
+) -> None:
+    predictions(tmp_path / "predictions.csv", [batch, batch])
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.pt"]
+    torch.testing.assert_close(torch.load(tmp_path / "predictions.pt", weights_only=True), [batch, batch])
+    assert "in " + str(tmp_path / "predictions.pt") + "; no table: predict_step returns " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("batches", "why"),
+    [
+        ([], "predict_step returns nothing"),
+        ([None, None], "predict_step returns nothing"),
+        ([object()], "predict_step returns object, not one value or one row of values a sample"),
+        ([{"a": [object()]}], "predict_step returns object, not one value"),
+    ],
+)
+def test_it_is_said_why_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], batches: list[Any], why: str
+) -> None:
     predictions(tmp_path / "predictions.csv", batches)
     assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out.startswith(f"no predictions are written: {why}")

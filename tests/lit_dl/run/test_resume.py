@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from resumable import SETTINGS, At, Interrupted, Stopper, compare, foreign, outcome, run_in
 
 from lit_dl.callbacks.generator_states import global_states, set_global_states
@@ -241,6 +242,28 @@ def test_a_folder_that_was_moved_goes_on(config: MakeConfig, tmp_path: Path) -> 
     parts = run_in(settings, tmp_path / "moved")
     assert parts["result"]["best_checkpoint"] == tmp_path / "moved" / "checkpoints" / "best.ckpt"
     compare(parts, whole)
+
+
+@pytest.mark.filterwarnings("ignore:.*leave out hyperparameters", "ignore:Attribute '(loss|scale)'")
+def test_a_module_whose_hyperparameters_are_objects_goes_on(tmp_path: Path) -> None:
+    settings = {"model": {"class_path": "tested.Objects"}, "trainer": {"max_epochs": 4, "accelerator": "cpu"}}
+    settings |= {"checkpoint": {"monitor": "score"}, "tracking": {"wandb": "disabled"}}
+    parts = interrupted(settings, tmp_path / "parts", At("on_train_batch_start", 3))
+    assert parts["resumed_from"] == 2
+    compare(parts, run_in(settings, tmp_path / "whole"))
+    for name in ("best", "last"):
+        saved = torch.load(tmp_path / "parts" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert saved["hyper_parameters"] == {"step": 1.0}
+
+
+def test_the_checkpoints_of_the_user_are_left_alone(tmp_path: Path) -> None:
+    settings = {"model": {"class_path": "tested.Objects"}, "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    theirs = ModelCheckpoint(dirpath=tmp_path / "theirs", filename="theirs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_in({**settings, "tracking": {"wandb": "disabled"}}, tmp_path / "run", [theirs])
+    saved = torch.load(tmp_path / "theirs" / "theirs.ckpt", weights_only=False)
+    assert saved["hyper_parameters"]["folder"] == Path("a")
 
 
 def test_rows_after_the_checkpoint_are_dropped_and_time_goes_on(config: MakeConfig, tmp_path: Path) -> None:

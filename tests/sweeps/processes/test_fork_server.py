@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -48,3 +49,13 @@ def test_a_server_that_always_dies_is_an_error(servers: list[ForkServer]) -> Non
     with pytest.raises(ForkServerDied, match="launch the sweep again"):
         server.fork("os:getpid", name="child")
     assert server.starts == module._MAX_TRIES
+
+
+def test_a_server_that_has_forked_nothing_is_not_waited_for() -> None:
+    """Ctrl-C within the first seconds of a launch, while the server imports."""
+    server = ForkServer()
+    server.start()
+    process = server._process
+    assert process is not None
+    server.close()
+    assert process.returncode == -signal.SIGKILL

@@ -18,6 +18,7 @@ from sweeps.results.files import read_results, write_results
 from sweeps.results.status_file import count_text, read_status
 from sweeps.results.trial_result import COLUMNS, TrialResult
 from sweeps.spec.parse_spec import load_spec
+from sweeps.study.records import Evaluation
 
 CHOICES: list[Any] = [1, "1", True, "true", 1.0, None, "", "[30, 10]"]
 
@@ -165,7 +166,7 @@ def test_a_trial_that_any_version_stored_becomes_a_result(tmp_path: Path) -> Non
     stored |= {"slot": 0, "started": "a", "finished": "b", "elapsed_s": 2.0, "train_s": 1.5, "total_s": 2.0}
     stored |= {"parameters": 10, "peak_memory_bytes": 20, "metrics.val/acc": 0.75, "final.val/loss_s": 0.25}
     spec, trial = spec_and_trial(tmp_path / "r", **stored)
-    assert TrialResult.from_trial(spec, trial, {"test/acc": 0.5, "test/loss": float("nan")}) == TrialResult(
+    assert TrialResult.from_trial(spec, trial, Evaluation({"test/acc": 0.5, "test/loss": float("nan")})) == TrialResult(
         number=trial.number,
         state="COMPLETE",
         outcome="completed",

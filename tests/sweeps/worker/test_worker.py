@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 import yaml
 from optuna.trial import TrialState
-from paths import REPOSITORY
 from sweep_specs import tiny_spec
 from worker_sweeps import sweep
 
@@ -176,56 +174,6 @@ def test_a_result_that_comes_late_is_refused(tmp_path: Path, monkeypatch: pytest
     _, rows = sweep(tmp_path, n_trials=2)
     assert [(row["state"], row["slot"]) for row in rows] == [("COMPLETE", 1), ("COMPLETE", 0)]
     assert rows[0]["value"] == 0.125
-
-
-FOREIGN = {
-    "base": {
-        "model": {"class_path": "someone.Net"},
-        "data": {"class_path": "examples.two_moons.MoonsData"},
-        "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 1},
-    },
-    "objective": {"metric": "valid_loss", "direction": "minimize"},
-    "space": {"model.lr": {"low": 0.001, "high": 0.1}},
-}
-WITHOUT_TEST = """
-from examples.two_moons import MoonsNet
-from lightning.pytorch import LightningModule
-class Net(MoonsNet):
-    test_step = LightningModule.test_step
-    def __init__(self, lr: float = 0.01):
-        super().__init__(hidden=4, lr=lr)
-"""
-WITH_OBJECTS = """
-from pathlib import Path
-from examples.two_moons import MoonsNet
-class Net(MoonsNet):
-    def __init__(self, lr: float = 0.01, folder: Path = Path("here")):
-        super().__init__(hidden=4, lr=lr)
-        self.save_hyperparameters()
-"""
-BROKEN_TEST = """
-from examples.two_moons import MoonsNet
-class Net(MoonsNet):
-    def __init__(self, lr: float = 0.01):
-        super().__init__(hidden=4, lr=lr)
-    def test_step(self, batch, batch_idx):
-        raise RuntimeError("no test today")
-"""
-
-
-@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*not loaded, as its hyperparameters")
-@pytest.mark.parametrize("module", [WITHOUT_TEST, WITH_OBJECTS, BROKEN_TEST])
-def test_a_winner_that_cannot_be_tested_is_a_winner_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "someone", raising=False)
-    (tmp_path / "someone.py").write_text(module)
-    study, rows = sweep(tmp_path, n_trials=2, **FOREIGN)
-    assert [row["outcome"] for row in rows] == ["completed"] * 2
-    assert len(study.attributes.evaluations()) == 1
-    monkeypatch.delitem(sys.modules, "someone")
 
 
 class EveryEpochPruner(optuna.pruners.BasePruner):
