@@ -14,16 +14,19 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
+from lit_dl.cli.config_parsing import argument_error, parse_run_config
 from lit_dl.cli.console import print_result, print_row
 from lit_dl.cli.instantiation import instantiator, trainer_errors
+from lit_dl.cli.links import add_links, links_in, without_targets
 from lit_dl.cli.parser import RunParser
 from lit_dl.cli.technique_help import TechniqueHelp
-from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder, refuse_null
+from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder
 from lit_dl.config.classes import import_class
-from lit_dl.config.keys import Config, check_keys, lightning_form, split_classes
+from lit_dl.config.keys import Config, lightning_form, split_classes, with_optimizer_name
 from lit_dl.config.parser_errors import to_config_error
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
+from lit_dl.modules.supervised import SupervisedModule
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
 from lit_dl.run.run_result import RunLocation
@@ -36,7 +39,7 @@ _TRAINER_DEFAULTS = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-_PARSERS: dict[tuple[object, object], RunParser] = {}
+_PARSERS: dict[tuple[object, ...], RunParser] = {}
 
 
 class LitCLI(LightningCLI):
@@ -50,6 +53,7 @@ class LitCLI(LightningCLI):
             dataloaders itself.
         args: Command-line arguments; their subcommand is run. Or a run config in normal form without `class_path`.
             `None`: only the parser is made.
+        link: `link` of the run config, beside command-line arguments.
         build: Whether module, data and Trainer are made from a run config.
         location: Where a run from a config writes its files. `None`: it writes none.
         callbacks: More callbacks of the Trainer.
@@ -66,12 +70,14 @@ class LitCLI(LightningCLI):
         paths: tuple[str, str | None],
         args: list[str] | Config | None,
         *,
+        link: Any = None,
         build: bool = True,
         location: RunLocation | None = None,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> None:
         self.paths = paths
+        self.links = links_in(args.get("link") if isinstance(args, dict) else link)
         self.build = build and args is not None
         self.location = location
         self.more_callbacks = callbacks or []
@@ -108,14 +114,16 @@ class LitCLI(LightningCLI):
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
         """Makes the parser. For run configs it is made once per process and pair of classes."""
-        key = (self._model_class, self.datamodule_class)
-        if add_subcommands or key not in _PARSERS:
-            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-        if not add_subcommands:
-            if key not in _PARSERS:
-                self.parser.cache_defaults()
-                _PARSERS[key] = self.parser
+        key = (self._model_class, self.datamodule_class, *self.links.items())
+        if not add_subcommands and key in _PARSERS:
             self.parser = _PARSERS[key]
+            return
+        super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+        for parser in self._subcommand_parsers.values() if add_subcommands else [self.parser]:
+            add_links(parser, self.links)
+        if not add_subcommands:
+            self.parser.cache_defaults()
+            _PARSERS[key] = self.parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the keys of a run to those of Trainer, module and data."""
@@ -140,20 +148,19 @@ class LitCLI(LightningCLI):
             if args is None:
                 self.config = Namespace(seed_everything=False)  # which LightningCLI looks up
             elif isinstance(args, dict):
-                check_keys(args, self.parser.keys)
-                refuse_null(args, self.parser.types)
-                self.config = parser.parse_object(args)
+                is_ours = issubclass(self._model_class, SupervisedModule)
+                self.config = parse_run_config(self.parser, with_optimizer_name(args) if is_ours else args, self.links)
             else:
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
-            raise to_config_error(str(error)) from None
+            raise argument_error(str(error), {}) from None
         check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
 
     def complete(self) -> Config:
         """Returns the config with all defaults, in the form that `lit-dl fit --config` takes."""
-        config = self.config.get(str(self.subcommand), self.config)
         parser = self._parser(self.subcommand)
         assert isinstance(parser, RunParser)
+        config = without_targets(parser, self.config.get(str(self.subcommand), self.config), self.links)
         values = parser.plain(config)
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
@@ -253,7 +260,7 @@ def parser_for(config: Config) -> RunParser:
     Raises:
         ConfigError: A class cannot be used.
     """
-    return LitCLI(split_classes(config)[0], None).parser
+    return LitCLI(split_classes(config)[0], None, link=config.get("link")).parser
 
 
 def check_config(config: Config) -> None:

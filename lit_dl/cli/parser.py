@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from collections.abc import Mapping
 from enum import Enum
 from functools import cached_property
@@ -32,6 +33,8 @@ class RunParser(LightningArgumentParser):
         self.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
         layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
         self.add_argument("--diagnostics", type=bool | None, help=layers)
+        links = "Keys that take the value of another key: {source: target}, or {source: [targets]}."
+        self.add_argument("--link", type=dict[str, Any] | None, help=links)
         self.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
         self.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)
         self.add_class_arguments(TrackingConfig, "tracking", instantiate=False)
@@ -50,8 +53,9 @@ class RunParser(LightningArgumentParser):
 
     @cached_property
     def keys(self) -> list[str]:
-        """Dotted keys of all arguments of a run config, in normal form."""
-        return [key for key in self.get_defaults().keys() if key not in _COMMAND_ARGUMENTS]  # noqa: SIM118 - no dict
+        """Dotted keys of all arguments of a run config, in normal form. Below them are keys of the values alone."""
+        arguments = [action.dest for action in self._actions if action.default != SUPPRESS]
+        return [key for key in arguments if key in self.types and key not in _COMMAND_ARGUMENTS]
 
     @cached_property
     def types(self) -> dict[str, Any]:

@@ -30,3 +30,15 @@ def import_class(key: str, path: str, base: type) -> type[Any]:
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ConfigError(key, f"must be a {base.__name__}; {path!r} is not")
     return cls
+
+
+def is_same_class(one: object, other: object) -> bool:
+    """Whether two names of classes mean one class: by short name (`Adam`), or by the import path of another module."""
+    if not isinstance(one, str) or not isinstance(other, str) or one.split(".")[-1] != other.split(".")[-1]:
+        return False
+    if one == other or "." not in one or "." not in other:
+        return True
+    try:
+        return import_class("", one, object) is import_class("", other, object)
+    except ConfigError:
+        return False

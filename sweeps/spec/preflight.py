@@ -23,7 +23,7 @@ from lit_dl.config.keys import (
 from lit_dl.errors import ConfigError, LitError, never_logged
 from sweeps.processes.fork_server import fork_server, parent_channel
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
-from sweeps.spec.branches import check_branches
+from sweeps.spec.branches import check_branches, unknown_keys_of_space
 from sweeps.spec.first_step import logged_in_first_step
 from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
@@ -93,8 +93,9 @@ def check_spec(spec: SweepSpec) -> Checked:
     _check_metrics_of_ours(spec)
     spec = replace(spec, base=complete_base(spec.base))
     check_devices(spec)
-    spec = replace(spec, space=typed_space(spec))
-    check_branches(spec)
+    with unknown_keys_of_space(spec):
+        spec = replace(spec, space=typed_space(spec))
+        check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
     metrics = logged_in_first_step(spec, config) if spec.check == "step" else []
     on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
