@@ -14,7 +14,17 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_dl.cli.lit_cli import LitCLI, parse_config
-from lit_dl.config.keys import Config, full_key, get_key, is_class, normal_key, normalize, split_classes, unknown_key
+from lit_dl.config.keys import (
+    Config,
+    full_key,
+    get_key,
+    is_class,
+    normal_key,
+    normalize,
+    short_key,
+    split_classes,
+    unknown_key,
+)
 from lit_dl.config.overlay import CHOICES, is_ours, merge, overlay
 from lit_dl.config.parser_errors import MISSING
 from lit_dl.config.yaml_io import as_json, load_yaml, parse_yaml
@@ -47,8 +57,12 @@ def _read_configs(argv: list[str]) -> tuple[Config, list[str]]:
     return config, rest
 
 
-def _with_defaults(config: Config) -> Config:
-    """Returns a config in normal form with all defaults; as it is if an argument is missing that an option may give.
+def _with_defaults(config: Config, words: list[str]) -> Config:
+    """Returns a config in normal form with all defaults, and with arguments without default from the command line.
+
+    Args:
+        config: In normal form.
+        words: The command line after the subcommand. If it asks for help, arguments may be missing.
 
     Raises:
         ConfigError: A key or value cannot be used. The error names the key, which one of jsonargparse may not.
@@ -56,7 +70,11 @@ def _with_defaults(config: Config) -> Config:
     try:
         return normalize(parse_config(config))
     except ConfigError as error:
-        if error.problem == MISSING:
+        given = {short_key(key): value for key, value, _ in _options(words)}
+        key = short_key(error.key)
+        if error.problem == MISSING and given.get(key):
+            return _with_defaults(overlay(config, {key: parse_yaml(given[key], f"--{key}")}), words)
+        if error.problem == MISSING and any(word.endswith(("-h", "help")) for word in words):
             return config
         raise
 
@@ -79,7 +97,7 @@ def _with_options(config: Config, words: list[str]) -> tuple[Config, list[str]]:
             values[key] = parse_yaml(value, f"--{key}")
         else:
             others += option
-    return (_with_defaults(overlay(config, values)) if values else config), others
+    return (_with_defaults(overlay(config, values), words) if values else config), others
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str, list[str]]]:
@@ -112,7 +130,7 @@ def command(argv: list[str]) -> None:
     config, rest = _read_configs(argv)
     link = config.get("link")
     if rest and rest[0] in LitCLI.subcommands():
-        config, options = _with_options(_with_defaults(config), rest[1:])
+        config, options = _with_options(_with_defaults(config, rest[1:]), rest[1:])
         rest = [rest[0], "--config", as_json(split_classes(config)[1]), *options]
     paths, _ = split_classes(config)
     try:

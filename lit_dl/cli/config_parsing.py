@@ -17,6 +17,7 @@ from lit_dl.config.keys import CLASS_KEYS, Config, check_keys, get_key, is_class
 from lit_dl.config.parser_errors import MISSING, to_config_error
 from lit_dl.errors import ConfigError
 
+_PARSER_KEY = re.compile(r'Parser key "([^"]+)":')
 _UNKNOWN = re.compile(r"Option '([^']+)' is not accepted")
 _MISSING = re.compile(r"the following arguments are required: ([^ ,.]+)")
 
@@ -66,16 +67,15 @@ def argument_error(message: str, config: Config) -> ConfigError:
         config: In normal form.
     """
     text = re.sub(r"\s+", " ", message)
-    first = re.search(r'Parser key "([^"]+)": ', text)
-    inner = first and re.search(rf'Parser key "|{_UNKNOWN.pattern}|{_MISSING.pattern}', text[first.end() :])
-    if not first or not inner:
+    key, *inner = _PARSER_KEY.findall(text) or [""]
+    below = _PARSER_KEY.split(text, maxsplit=1)[-1]
+    if unknown := _UNKNOWN.search(below):
+        return _unknown_argument(_place(config, key, unknown.group(1)), config, _arguments_in(below, unknown.start()))
+    if missing := key and _MISSING.search(below):
+        return ConfigError(_place(config, key, ".init_args.".join([*inner, missing.group(1)])), MISSING)
+    if not inner:
         return to_config_error(message)
-    key, start = first.group(1), first.end() + inner.start()
-    if unknown := _UNKNOWN.match(text, start):
-        return _unknown_argument(_place(config, key, unknown.group(1)), config, _arguments_in(text, start))
-    if missing := _MISSING.match(text, start):
-        return ConfigError(_place(config, key, missing.group(1)), MISSING)
-    rest = re.sub(r"\. Got value: Namespace\(.*$", "", text[start:])
+    rest = re.sub(r"\. Got value: Namespace\(.*$", "", below[below.index(f'Parser key "{inner[0]}"') :])
     if "Union subtypes" not in rest:  # what follows is about other types of the whole argument
         rest = rest.split(" - ")[0]
     error = argument_error(rest, {})

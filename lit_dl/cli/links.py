@@ -84,6 +84,8 @@ def without_targets(parser: RunParser, config: Namespace, links: Links) -> Names
     config = config.clone()
     for key in links or ("link",):
         config.pop(_with_init_args(key, parser.keys), None)
+    if links:
+        config["link"] = dict(flatten(config["link"]))
     return config
 
 
