@@ -67,11 +67,13 @@ def argument_error(message: str, config: Config) -> ConfigError:
         config: In normal form.
     """
     text = re.sub(r"\s+", " ", message)
-    key, *inner = _PARSER_KEY.findall(text) or [""]
+    key, *inner = _PARSER_KEY.findall(text) or [None]
+    if key is None:
+        return to_config_error(message)
     below = _PARSER_KEY.split(text, maxsplit=1)[-1]
     if unknown := _UNKNOWN.search(below):
         return _unknown_argument(_place(config, key, unknown.group(1)), config, _arguments_in(below, unknown.start()))
-    if missing := key and _MISSING.search(below):
+    if missing := _MISSING.search(below):
         return ConfigError(_place(config, key, ".init_args.".join([*inner, missing.group(1)])), MISSING)
     if not inner:
         return to_config_error(message)

@@ -105,9 +105,8 @@ class LitCLI(LightningCLI):
 
     def _keep_only_subcommand(self, args: list[str]) -> None:
         """Leaves out the other subcommands if the arguments start with one: each needs a parser of about 200 keys."""
-        commands = self.subcommands()
-        if args and args[0] in commands:
-            only = {args[0]: commands[args[0]]}
+        only = {name: skipped for name, skipped in self.subcommands().items() if name in args[:1]}
+        if only:
             self.subcommands = lambda: only  # type: ignore[method-assign]
 
     def setup_parser(
@@ -269,8 +268,7 @@ def check_config(config: Config) -> None:
     Raises:
         ConfigError: A key or value cannot be used.
     """
-    paths, rest = split_classes(config)
-    LitCLI(paths, rest, build=False)
+    LitCLI(*split_classes(config), build=False)
 
 
 def parse_config(config: Config) -> Config:
@@ -279,8 +277,7 @@ def parse_config(config: Config) -> Config:
     Raises:
         ConfigError: A key or value cannot be used.
     """
-    paths, rest = split_classes(config)
-    return LitCLI(paths, rest, build=False).complete()
+    return LitCLI(*split_classes(config), build=False).complete()
 
 
 def build_run(
@@ -300,5 +297,4 @@ def build_run(
     Raises:
         ConfigError: A key or value cannot be used.
     """
-    paths, rest = split_classes(config)
-    return LitCLI(paths, rest, location=location, callbacks=callbacks, on_row=on_row).run
+    return LitCLI(*split_classes(config), location=location, callbacks=callbacks, on_row=on_row).run

@@ -49,7 +49,7 @@ def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     result: Config = _copy(base)
     for key in sorted(values, key=_order):
         value = _copy(values[key])
-        key = _without_alias(result, full_key(result, key))
+        key = without_alias(result, full_key(result, key))
         *path, last = key.split(".")
         node: Any = result
         for part in path:
@@ -89,7 +89,7 @@ def _is_choice(key: str) -> bool:
     return key.rpartition(".")[2] == "class_path" or key in CHOICES
 
 
-def _without_alias(config: Config, key: str) -> str:
+def without_alias(config: Config, key: str) -> str:
     """Returns `model.optimizer.name` for the `class_path` of the optimizer of a model of ours."""
     is_alias = key == "model.optimizer.class_path" and is_ours(config)
     return "model.optimizer.name" if is_alias else key
