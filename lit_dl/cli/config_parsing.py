@@ -37,7 +37,7 @@ def parse_run_config(parser: RunParser, config: Config, links: Links) -> Namespa
     refuse_linked(config, links)
     refuse_null(config, parser.types)
     try:
-        parsed = parser.parse_object(config, _without_other_defaults(parser, config))
+        parsed: Namespace = parser.parse_object(config, _without_other_defaults(parser, config))
     except argparse.ArgumentError as error:
         raise argument_error(str(error), config) from None
     check_sources(parser, parsed, links)
@@ -114,5 +114,5 @@ def _arguments_in(text: str, position: int) -> list[str]:
     if not paths:
         return []
     cls = import_class("", min(paths)[1], object)
-    names = ArgumentParser(exit_on_error=False).add_class_arguments(cls, fail_untyped=False)
+    names: list[str] = ArgumentParser(exit_on_error=False).add_class_arguments(cls, fail_untyped=False)
     return names[1:] if "expects a function or a callable" in text else names  # the caller gives the first

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_dl.cli.parser import RunParser
 from lit_dl.config.keys import Config, flatten, normal_key, short_key, unknown_key
@@ -35,12 +36,13 @@ def links_in(given: Any) -> Links:
     return links
 
 
-def add_links(parser: RunParser, links: Links) -> None:
+def add_links(parser: LightningArgumentParser, links: Links) -> None:
     """Adds links to a parser.
 
     Raises:
         ConfigError: A key is unknown, or a source is itself the target of a link.
     """
+    assert isinstance(parser, RunParser)
     known = parser.keys
     for target, source in links.items():
         key = f"link.{source}"

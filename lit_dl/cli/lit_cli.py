@@ -23,10 +23,10 @@ from lit_dl.cli.technique_help import TechniqueHelp
 from lit_dl.cli.validation import check_checkpoint, check_seed, make_folder
 from lit_dl.config.classes import import_class
 from lit_dl.config.keys import Config, lightning_form, split_classes, with_optimizer_name
+from lit_dl.config.overlay import is_ours
 from lit_dl.config.parser_errors import to_config_error
 from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError
-from lit_dl.modules.supervised import SupervisedModule
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
 from lit_dl.run.run_result import RunLocation
@@ -147,8 +147,8 @@ class LitCLI(LightningCLI):
             if args is None:
                 self.config = Namespace(seed_everything=False)  # which LightningCLI looks up
             elif isinstance(args, dict):
-                is_ours = issubclass(self._model_class, SupervisedModule)
-                self.config = parse_run_config(self.parser, with_optimizer_name(args) if is_ours else args, self.links)
+                args = with_optimizer_name(args) if is_ours({"model": {"class_path": self.paths[0]}}) else args
+                self.config = parse_run_config(self.parser, args, self.links)
             else:
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
@@ -248,8 +248,8 @@ class LitCLI(LightningCLI):
     def after_fit(self) -> None:
         """Restores the best epoch and prints the result."""
         print_result(self.run.close())
-        is_ours = isinstance(self.datamodule, InMemoryDataModule) and self.trainer.is_global_zero
-        if is_ours and (text := self.datamodule.describe(self.model)):
+        in_memory = isinstance(self.datamodule, InMemoryDataModule) and self.trainer.is_global_zero
+        if in_memory and (text := self.datamodule.describe(self.model)):
             print(text)
 
 

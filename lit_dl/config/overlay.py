@@ -77,8 +77,8 @@ def _order(key: str) -> tuple[int, bool, bool]:
 
 def _group(node: Any, part: str) -> Any:
     """Returns the mapping or list at a part of a key; makes it if there is none."""
-    place = int(part) if isinstance(node, list) else part
-    below = node[place] if isinstance(node, list) else node.get(part)
+    place: Any = int(part) if isinstance(node, list) else part
+    below = node[place] if isinstance(node, list) else node.get(place)
     if not isinstance(below, dict | list):
         node[place] = below = {"class_path": below} if isinstance(below, str) else {}
     return below

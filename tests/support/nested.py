@@ -120,8 +120,8 @@ class Sized(Optimized):
         width: Columns of the data.
     """
 
-    def __init__(self, width: int, rows: int = 1, net: Net = Wide(factor=3)) -> None:
-        super().__init__(width)
+    def __init__(self, width: int, rows: int = 1, net: Net = Wide(factor=3), **more: Any) -> None:
+        super().__init__(width, **more)
         self.width, self.rows, self.net = width, rows, net
 
 
