@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lit_dl.config.overlay import APPLIES, merge, overlay
+from lit_dl.config.yaml_io import parse_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.modules.supervised import SupervisedModule
 from lit_dl.nn.activations import ACTIVATIONS
@@ -228,6 +229,12 @@ def test_the_choices_of_a_subclass_of_ours_drop_as_ours_do() -> None:
     base["model"]["delta"] = 0.5
     changed = overlay(base, {"model.optimizer.class_path": "torch.optim.SGD", "model.loss": "mse"})["model"]
     assert changed == {"class_path": "nested.OurSubclass", "optimizer": {"name": "torch.optim.SGD"}, "loss": "mse"}
+
+
+def test_one_object_in_two_places_is_changed_in_one() -> None:
+    """As an alias in YAML makes it."""
+    base = parse_yaml("{a: &group {x: 1}, b: *group}", "here")
+    assert overlay(base, {"a.x": 2}) == {"a": {"x": 2}, "b": {"x": 1}}
 
 
 # Arguments that are classes
