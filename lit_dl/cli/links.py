@@ -36,8 +36,14 @@ def links_in(given: Any) -> Links:
     return links
 
 
-def add_links(parser: LightningArgumentParser, links: Links) -> None:
+def add_links(parser: LightningArgumentParser, links: Links, data: object) -> None:
     """Adds links to a parser.
+
+    Args:
+        parser: The parser, with all its arguments.
+        links: The links.
+        data: The class of the data module. A source may be a property of it, such as `data.num_classes`, which is read
+            once the data module is made.
 
     Raises:
         ConfigError: A key is unknown, or a source is itself the target of a link.
@@ -46,14 +52,16 @@ def add_links(parser: LightningArgumentParser, links: Links) -> None:
     known = parser.keys
     for target, source in links.items():
         key = f"link.{source}"
-        if not _argument(source, known):
+        is_argument = _argument(source, known) is not None
+        if not is_argument and not (source.startswith("data.") and hasattr(data, source[len("data.") :])):
             raise ConfigError(key, unknown_key(source, known).problem)
         if not _argument(target, known):
             raise ConfigError(key, f"must name a key that can be set; {unknown_key(target, known)}")
         if source in links:
             raise ConfigError(key, f"must not be the target of another link; {links[source]} sets it")
         try:
-            parser.link_arguments(_with_init_args(source, known), _with_init_args(target, known))
+            moment = "parse" if is_argument else "instantiate"
+            parser.link_arguments(_with_init_args(source, known), _with_init_args(target, known), apply_on=moment)
         except ValueError as error:
             raise ConfigError(key, f"cannot be linked to {target} ({error})") from None
 
@@ -77,7 +85,7 @@ def check_sources(parser: RunParser, config: Namespace, links: Links) -> None:
         ConfigError: A parsed config does not have a source.
     """
     for target, source in links.items():
-        if _with_init_args(source, parser.keys) not in config:
+        if _argument(source, parser.keys) and _with_init_args(source, parser.keys) not in config:
             raise ConfigError(f"link.{source}", f"must be a key of this config, to set {target}; it is not there")
 
 

@@ -119,7 +119,7 @@ class LitCLI(LightningCLI):
             return
         super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
         for parser in self._subcommand_parsers.values() if add_subcommands else [self.parser]:
-            add_links(parser, self.links)
+            add_links(parser, self.links, self.datamodule_class)
         if not add_subcommands:
             self.parser.cache_defaults()
             _PARSERS[key] = self.parser

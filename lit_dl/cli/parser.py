@@ -33,7 +33,7 @@ class RunParser(LightningArgumentParser):
         self.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
         layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
         self.add_argument("--diagnostics", type=bool | None, help=layers)
-        links = "Keys that take the value of another key: {source: target}, or {source: [targets]}."
+        links = "Keys that take the value of another key, or of a property of data: {source: target or [targets]}."
         self.add_argument("--link", type=dict[str, Any] | None, help=links)
         self.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
         self.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)

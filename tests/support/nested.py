@@ -128,5 +128,9 @@ class Sized(Optimized):
 class Validated(Ones):
     """The batches are validated on, too."""
 
+    @property
+    def columns(self) -> int:
+        return self.width
+
     def val_dataloader(self) -> Any:
         return self.train_dataloader()

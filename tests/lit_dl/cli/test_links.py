@@ -38,6 +38,8 @@ def linked(link: Any, **model: Any) -> Config:
         ({"data.count": "model.width", "data.width": "model.net.init_args.factor"}, 2, 1, 5),
         ({"model.net.factor": "model.width"}, 3, 1, 3),
         ({"trainer.max_epochs": "model.width"}, 1, 1, 3),
+        ({"data.columns": "model.width"}, 5, 1, 3),
+        ({"data.columns": ["model.width", "model.net.init_args.factor"]}, 5, 1, 5),
     ],
 )
 def test_a_target_has_the_value_of_its_source(link: Config, width: int, rows: int, factor: int) -> None:
@@ -86,13 +88,16 @@ def test_links_that_cannot_be(link: Any, model: Config, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_an_option_that_sets_the_source_sets_the_target_and_the_run_can_be_repeated(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text(dump_yaml(linked({"data.width": "model.width"})))
+@pytest.mark.parametrize("source", ["data.width", "data.columns"])
+def test_an_option_that_sets_the_source_sets_the_target_and_the_run_can_be_repeated(
+    tmp_path: Path, source: str
+) -> None:
+    (tmp_path / "run.yaml").write_text(dump_yaml(linked({source: "model.width"})))
     command(["fit", "-c", str(tmp_path / "run.yaml"), "--data.width=4", "--run_dir", str(tmp_path / "a")])
     command(["fit", "-c", str(tmp_path / "a" / "config.yaml"), "--run_dir", str(tmp_path / "b")])
     saved = load_yaml(tmp_path / "b" / "config.yaml")
     assert saved == load_yaml(tmp_path / "a" / "config.yaml")
-    assert (saved["data"]["init_args"]["width"], saved["link"]) == (4, {"data.width": "model.width"})
+    assert (saved["data"]["init_args"]["width"], saved["link"]) == (4, {source: "model.width"})
 
 
 def test_a_link_on_the_command_line(tmp_path: Path) -> None:
