@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
-from copy import deepcopy
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from lit_dl.cli.lit_cli import LitCLI
-from lit_dl.config.keys import Config, normal_key, normalize, split_classes, unknown_key
-from lit_dl.config.overlay import CHOICES, merge, overlay
-from lit_dl.config.yaml_io import dump_yaml, load_yaml
+from lit_dl.cli.lit_cli import LitCLI, parse_config
+from lit_dl.config.keys import (
+    Config,
+    full_key,
+    get_key,
+    is_class,
+    normal_key,
+    normalize,
+    short_key,
+    split_classes,
+    unknown_key,
+)
+from lit_dl.config.overlay import CHOICES, is_ours, merge, overlay
+from lit_dl.config.parser_errors import MISSING
+from lit_dl.config.yaml_io import dump_yaml, load_yaml, parse_yaml
 from lit_dl.errors import ConfigError, LitError
 from lit_dl.files import expand_path
 
@@ -37,19 +50,76 @@ def _read_configs(argv: list[str]) -> tuple[Config, list[str]]:
         elif option in ("--model", "--data", "--model.class_path", "--data.class_path"):
             group = option[2:].split(".")[0]
             config = merge(config, {group: {"class_path": value if equals else next(words, "")}})
+        elif option == "--link" or option.startswith("--link."):  # links decide, too, which parser is made
+            link = parse_yaml(value if equals else next(words, ""), option)
+            config = overlay(config, {option[2:]: link})
         else:
             rest.append("--" + normal_key(option[2:]) + equals + value if option.startswith("--") else word)
     return config, rest
 
 
-def _choices_in(words: list[str]) -> Config:
-    """Returns the options that other keys depend on, such as `--model.optimizer.name adam`."""
-    chosen = {}
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+def _with_defaults(config: Config, words: list[str]) -> Config:
+    """Returns a config in normal form with all defaults, and with arguments without default from the command line.
+
+    Args:
+        config: In normal form.
+        words: The command line after the subcommand. If it asks for help, arguments may be missing.
+
+    Raises:
+        ConfigError: A key or value cannot be used. The error names the key, which one of jsonargparse may not.
+    """
+    try:
+        return normalize(parse_config(config))
+    except ConfigError as error:
+        given = {short_key(key): value for key, value, _ in _options(words)}
+        key = short_key(error.key)
+        if error.problem == MISSING and given.get(key):
+            return _with_defaults(overlay(config, {key: parse_yaml(given[key], f"--{key}")}), words)
+        if error.problem == MISSING and any(word.endswith(("-h", "help")) for word in words):
+            return config
+        raise
+
+
+def _with_options(config: Config, words: list[str]) -> tuple[Config, list[str]]:
+    """Returns a config with the options that jsonargparse cannot set as an overlay does, and the other words.
+
+    These are options that others depend on, such as `--model.optimizer.name adam` or a class, and elements of lists.
+
+    Args:
+        config: In normal form.
+        words: The command line after the subcommand.
+    """
+    values: Config = {}
+    others: list[str] = []
+    for key, value, option in _options(words):
+        if is_class(get_key(config, key)) and re.fullmatch(r"(?!null$|true$|false$)[A-Za-z_][\w.]*", value):
+            values[f"{key}.class_path"] = value
+        elif key.endswith(".class_path") or (key in CHOICES and is_ours(config)) or _is_in_list(config, key):
+            values[key] = parse_yaml(value, f"--{key}")
+        else:
+            others += option
+    return (_with_defaults(overlay(config, values), words) if values else config), others
+
+
+def _options(words: list[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """Yields the key, the value and the words of each option; a word that is no option has neither key nor value."""
+    left = deque(words)
+    while left:
+        word = left.popleft()
         option, equals, value = word.partition("=")
-        if option.removeprefix("--") in CHOICES:
-            chosen[option[2:]] = value if equals else after
-    return chosen
+        if not word.startswith("--"):
+            yield "", "", [word]
+        elif equals or not left or left[0].startswith("--"):
+            yield option[2:], value, [word]
+        else:
+            yield option[2:], left[0], [word, left.popleft()]
+
+
+def _is_in_list(config: Config, key: str) -> bool:
+    try:
+        return bool(re.search(r"\.\d+\b", full_key(config, key)))
+    except ConfigError:
+        return False
 
 
 def command(argv: list[str]) -> None:
@@ -59,16 +129,15 @@ def command(argv: list[str]) -> None:
         LitError: Bad input.
     """
     config, rest = _read_configs(argv)
-    paths, config = split_classes(config)
-    if rest and rest[0] in LitCLI.subcommands() and config:
-        # Parsed alone first, for errors that name the key. The parser changes lists of classes in place.
-        complete = LitCLI(paths, deepcopy(config), build=False, partial=True).complete()
-        if chosen := _choices_in(rest):
-            config = overlay(split_classes(complete)[1], chosen)
-        rest = [rest[0], "--config", dump_yaml(config), *rest[1:]]
+    link = config.get("link")
+    if rest and rest[0] in LitCLI.subcommands():
+        config, options = _with_options(_with_defaults(config, rest[1:]), rest[1:])
+        rest = [rest[0], "--config", dump_yaml(split_classes(config)[1]), *options]
+    paths, _ = split_classes(config)
     try:
-        LitCLI(paths, rest)
+        LitCLI(paths, rest, link=link)
     except ConfigError as error:
+        error = ConfigError(error.key.removeprefix(f"{rest[0]}."), error.problem) if rest else error
         raise _unrecognized(error, paths) from None
 
 

@@ -16,14 +16,17 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
+from lit_dl.cli.config_parsing import argument_error, parse_run_config
 from lit_dl.cli.console import print_row
 from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
+from lit_dl.cli.links import add_links, links_in, without_targets
 from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
 from lit_dl.cli.run_commands import RunCommands
 from lit_dl.cli.technique_help import TechniqueHelp
-from lit_dl.cli.validation import check_checkpoint, check_seed, refuse_null
-from lit_dl.config.keys import Config, check_keys, split_classes
+from lit_dl.cli.validation import check_checkpoint, check_seed
+from lit_dl.config.keys import Config, split_classes, with_optimizer_name
+from lit_dl.config.overlay import is_ours
 from lit_dl.config.parser_errors import to_config_error
 from lit_dl.errors import ConfigError
 from lit_dl.files import expand_path
@@ -53,8 +56,8 @@ class LitCLI(RunCommands, LightningCLI):
             dataloaders itself.
         args: Command-line arguments; their subcommand is run. Or a run config in normal form without `class_path`.
             `None`: only the parser is made.
+        link: `link` of the run config, beside command-line arguments.
         build: Whether module, data and Trainer are made from a run config.
-        partial: Whether arguments without a default may be missing, as a command line may give them.
         location: Where a run from a config writes its files. `None`: it writes none.
         callbacks: More callbacks of the Trainer.
         on_row: Called with the metrics of each epoch.
@@ -70,15 +73,15 @@ class LitCLI(RunCommands, LightningCLI):
         paths: tuple[str, str | None],
         args: list[str] | Config | None,
         *,
+        link: Any = None,
         build: bool = True,
-        partial: bool = False,
         location: RunLocation | None = None,
         callbacks: list[Callback] | None = None,
         on_row: Callable[[Row], None] | None = None,
     ) -> None:
         self.paths = paths
+        self.links = links_in(args.get("link") if isinstance(args, dict) else link)
         self.build = build and args is not None
-        self.partial = partial
         self.location = location
         self.root = location.run_dir if location else Path(gettempdir(), f"lit-dl-{uuid4().hex}")
         """The folder of what the user's loggers, callbacks and profiler write, where the config does not name one."""
@@ -107,23 +110,24 @@ class LitCLI(RunCommands, LightningCLI):
 
     def _keep_only_subcommand(self, args: list[str]) -> None:
         """Leaves out the other subcommands if the arguments start with one: each needs a parser of about 200 keys."""
-        commands = self.subcommands()
-        if args and args[0] in commands:
-            only = {args[0]: commands[args[0]]}
+        only = {name: skipped for name, skipped in self.subcommands().items() if name in args[:1]}
+        if only:
             self.subcommands = lambda: only  # type: ignore[method-assign]
 
     def setup_parser(
         self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
     ) -> None:
         """Makes the parser. For run configs it is made once per process and pair of classes."""
-        key = (*self.paths, self._model_class, self.datamodule_class)
-        if add_subcommands or key not in _PARSERS:
-            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-        if not add_subcommands:
-            if key not in _PARSERS:
-                self.parser.cache_defaults()
-                _PARSERS[key] = self.parser
+        key = (*self.paths, self._model_class, self.datamodule_class, *self.links.items())
+        if not add_subcommands and key in _PARSERS:
             self.parser = _PARSERS[key]
+            return
+        super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
+        for parser in self._subcommand_parsers.values() if add_subcommands else [self.parser]:
+            add_links(parser, self.links, self.datamodule_class)
+        if not add_subcommands:
+            self.parser.cache_defaults()
+            _PARSERS[key] = self.parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the keys of a run to those of Trainer, module and data."""
@@ -155,20 +159,20 @@ class LitCLI(RunCommands, LightningCLI):
             if args is None:
                 self.config = Namespace(seed_everything=False)  # which LightningCLI looks up
             elif isinstance(args, dict):
-                check_keys(args, self.parser.keys)
-                refuse_null(args, self.parser.types)
-                self.config = parser.parse_object(args, _skip_required=self.partial)
+                args = with_optimizer_name(args) if is_ours({"model": {"class_path": self.paths[0]}}) else args
+                self.config = parse_run_config(self.parser, args, self.links)
             else:
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
-            raise to_config_error(str(error)) from None
+            raise argument_error(str(error), {}) from None
         check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
 
     def complete(self) -> Config:
         """Returns the config with all defaults that can be written, in the form that `lit-dl fit --config` takes."""
         parser = self._parser(self.subcommand)
         assert isinstance(parser, RunParser)
-        return parser.complete(self.config.get(str(self.subcommand), self.config))
+        config = self.config.get(str(self.subcommand), self.config)
+        return parser.complete(without_targets(parser, config, self.links))
 
     # The objects
 
@@ -226,7 +230,7 @@ def parser_for(config: Config) -> RunParser:
     Raises:
         ConfigError: A class cannot be used.
     """
-    return LitCLI(split_classes(config)[0], None).parser
+    return LitCLI(split_classes(config)[0], None, link=config.get("link")).parser
 
 
 def check_config(config: Config) -> None:
@@ -235,8 +239,7 @@ def check_config(config: Config) -> None:
     Raises:
         ConfigError: A key or value cannot be used.
     """
-    paths, rest = split_classes(config)
-    LitCLI(paths, rest, build=False)
+    LitCLI(*split_classes(config), build=False)
 
 
 def parse_config(config: Config) -> Config:
@@ -245,8 +248,7 @@ def parse_config(config: Config) -> Config:
     Raises:
         ConfigError: A key or value cannot be used.
     """
-    paths, rest = split_classes(config)
-    return LitCLI(paths, rest, build=False).complete()
+    return LitCLI(*split_classes(config), build=False).complete()
 
 
 def build_run(
@@ -266,5 +268,4 @@ def build_run(
     Raises:
         ConfigError: A key or value cannot be used.
     """
-    paths, rest = split_classes(config)
-    return LitCLI(paths, rest, location=location, callbacks=callbacks, on_row=on_row).run
+    return LitCLI(*split_classes(config), location=location, callbacks=callbacks, on_row=on_row).run

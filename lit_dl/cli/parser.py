@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import Action
+from argparse import SUPPRESS, Action
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
@@ -44,6 +44,8 @@ class RunParser(LightningArgumentParser):
         self.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
         layers = "Write diagnostics.csv: gradients and activations by layer. null: for our own models."
         self.add_argument("--diagnostics", type=bool | None, help=layers)
+        links = "Keys that take the value of another key, or of a property of data: {source: target or [targets]}."
+        self.add_argument("--link", type=dict[str, Any] | None, help=links)
         self.add_class_arguments(EarlyStoppingConfig, "early_stopping", instantiate=False)
         self.add_class_arguments(CheckpointConfig, "checkpoint", instantiate=False)
         self.add_class_arguments(TrackingConfig, "tracking", instantiate=False)
@@ -87,10 +89,9 @@ class RunParser(LightningArgumentParser):
 
     @cached_property
     def keys(self) -> list[str]:
-        """Dotted keys of all arguments of a run config, in normal form."""
-        defaults = self.get_defaults()
-        left_to_class = [key for key in self.types if key not in defaults]
-        return [key for key in [*defaults.keys(), *left_to_class] if key not in _COMMAND_ARGUMENTS]
+        """Dotted keys of all arguments of a run config, in normal form. Below them are keys of the values alone."""
+        arguments = [action.dest for action in self._actions if action.default != SUPPRESS]
+        return [key for key in arguments if key in self.types and key not in _COMMAND_ARGUMENTS]
 
     @cached_property
     def types(self) -> dict[str, Any]:
@@ -109,6 +110,8 @@ class RunParser(LightningArgumentParser):
             if _is_same(config.get(key), default):
                 del config[key]
         values = {key: value for key, value in _plain_mapping(config).items() if key not in _COMMAND_ARGUMENTS}
+        if not values.get("link"):
+            values.pop("link", None)
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
                 values.pop(group, None)

@@ -73,3 +73,15 @@ def _import(key: str, path: str) -> Any:
     except Exception as error:  # a foreign module can raise anything when it is imported
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
+
+
+def is_same_class(one: object, other: object) -> bool:
+    """Whether two names of classes mean one class: by short name (`Adam`), or by the import path of another module."""
+    if not isinstance(one, str) or not isinstance(other, str) or one.split(".")[-1] != other.split(".")[-1]:
+        return False
+    if one == other or "." not in one or "." not in other:
+        return True
+    try:
+        return import_class("", one, object) is import_class("", other, object)
+    except ConfigError:
+        return False

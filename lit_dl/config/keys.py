@@ -20,6 +20,8 @@ Config = dict[str, Any]
 CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.MNISTDataModule"}
 """The groups of keys that are the arguments of a class, and their default classes."""
 OUR_MODELS = ("lit_dl.Classifier", "lit_dl.Regressor")
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+"""The keys of an argument that is a class."""
 
 
 # The normal form
@@ -37,9 +39,6 @@ def normalize(config: Mapping[str, Any]) -> Config:
             if not isinstance(arguments, dict):
                 raise ConfigError(f"{group}.init_args", f"must be a mapping of keys to values; got {arguments!r}")
             result[group] = {**value, **arguments}
-    optimizer = get_key(result, "model.optimizer")
-    if isinstance(optimizer, dict) and "class_path" in optimizer:
-        optimizer["name"] = optimizer.pop("class_path")
     return result
 
 
@@ -56,8 +55,22 @@ def lightning_form(config: Mapping[str, Any]) -> Config:
 
 def normal_key(key: str) -> str:
     """Returns a dotted key in normal form: `model.init_args.hidden` becomes `model.hidden`."""
-    key = re.sub(r"^(model|data)\.init_args\.", r"\1.", key)
-    return "model.optimizer.name" if key == "model.optimizer.class_path" else key
+    return re.sub(r"^(model|data)\.init_args\.", r"\1.", key)
+
+
+def with_optimizer_name(config: Config) -> Config:
+    """Returns a config of a model of ours with the `class_path` of its optimizer as the `name` of it.
+
+    Raises:
+        ConfigError: The optimizer has both.
+    """
+    optimizer = get_key(config, "model.optimizer")
+    if not is_class(optimizer):
+        return config
+    if "name" in optimizer:
+        raise ConfigError("model.optimizer.class_path", f"must stand in place of name; got both, {optimizer!r}")
+    named = {"name" if key == "class_path" else key: value for key, value in optimizer.items()}
+    return {**config, "model": {**config["model"], "optimizer": named}}
 
 
 def class_paths(config: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -107,13 +120,70 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def get_key(config: Mapping[str, Any], key: str) -> Any:
-    """Returns the value at a dotted key, or `None` if there is no such key."""
+    """Returns the value at a dotted key, which may leave out what `full_key` adds; `None` if there is no such key."""
+    try:
+        parts = full_key(config, key).split(".")
+    except ConfigError:
+        return None
     value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
+    for part in parts:
+        value = _below(value, part)
     return value
+
+
+def full_key(config: Mapping[str, Any], key: str) -> str:
+    """Returns a dotted key with what it leaves out, as it stands in a config in normal form.
+
+    `model.net.hidden` is `model.net.init_args.hidden` where `model.net` has a `class_path`. An element of a list goes
+    by its number or by the name of its class: `trainer.callbacks.EarlyStopping.patience`.
+
+    Raises:
+        ConfigError: A list does not have the element.
+    """
+    parts: list[str] = []
+    node: Any = config
+    for part in key.split("."):
+        if isinstance(node, str):  # a class without arguments
+            node = {"class_path": node}
+        if isinstance(node, list):
+            part = _number_in(node, part, ".".join([*parts, part]))
+        elif is_class(node) and part not in (*node, *CLASS_KEYS) and ".".join(parts) not in CLASS_GROUPS:
+            parts.append("init_args")
+            node = node.get("init_args")
+        parts.append(part)
+        node = _below(node, part)
+    return ".".join(parts)
+
+
+def short_key(key: str) -> str:
+    """Returns a dotted key without `init_args`; two spellings of one key are then equal."""
+    return key.replace(".init_args.", ".")
+
+
+def is_class(value: object) -> bool:
+    """Whether a value of a config names a class by `class_path`."""
+    return isinstance(value, Mapping) and "class_path" in value
+
+
+def _below(node: Any, part: str) -> Any:
+    """Returns what a mapping or a list has at a part of a full key; `None` if there is no such thing."""
+    if isinstance(node, list):
+        return node[int(part)]
+    return node.get(part) if isinstance(node, Mapping) else None
+
+
+def _number_in(elements: list[Any], part: str, key: str) -> str:
+    """Returns the number of the element that a part of a key names, by its number or by its class."""
+    paths = [element.get("class_path") if is_class(element) else element for element in elements]
+    names = [str(path).rpartition(".")[2] for path in paths]
+    if part.isdecimal() and int(part) < len(elements):
+        return part
+    if part not in names:
+        known = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+        raise ConfigError(key, f"no such element; the list has {known or 'none'}{suggest(part, names)}")
+    if names.count(part) > 1:
+        raise ConfigError(key, f"no single element; {names.count(part)} of the list are a {part}; name one by number")
+    return str(names.index(part))
 
 
 # Unknown keys

@@ -11,6 +11,8 @@ import re
 from lit_dl.config.keys import normal_key
 from lit_dl.errors import ConfigError, unknown_name
 
+MISSING = "must be given; it has no default"
+"""The problem of an argument that is not there."""
 _SUBCOMMAND = re.compile(r"^(fit|validate|test|predict)\.")
 
 
@@ -19,7 +21,7 @@ def to_config_error(message: str) -> ConfigError:
     text = re.sub(r"\s+", " ", message).strip()
     key = _key_in(text)
     if "arguments are required: " in text or "is required" in text:
-        return ConfigError(key, "must be given; it has no default")
+        return ConfigError(key, MISSING)
     loaded = re.search(r"Unable to load config ['\"](.*?)['\"]", text)
     if key and loaded:  # a scalar where a group of keys must stand: jsonargparse takes it for the name of a file
         hint = f"; did you mean {key}.name?" if key in ("model.optimizer", "model.schedule") else ""

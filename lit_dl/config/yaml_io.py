@@ -24,7 +24,10 @@ _FLOAT = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `1e-5` as a number, and refuses duplicate keys and keys that are not scalars."""
+    """Reads `1e-5` as a number; refuses duplicate keys, keys that are not scalars, and values inside themselves."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = True) -> Any:  # noqa: ARG002 - as PyYAML has it
+        return super().construct_object(node, deep=True)  # which refuses a value inside itself
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # The node still has duplicate keys; the dict that is made from it later has not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lit_dl.config.keys import OUR_MODELS, Config, class_paths
+from lit_dl.config.keys import OUR_MODELS, Config, class_paths, full_key, short_key
 from lit_dl.errors import ConfigError
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.trainer_limits import check_trainer
@@ -18,7 +18,7 @@ def check_branches(spec: SweepSpec) -> None:
         ConfigError: A trial with these values could not start. The error names the branch.
     """
     first = spec.configuration(spec.space.first(), None, 0)
-    with _owner_in_errors(spec):
+    with _parameter_in_errors(spec):
         _check_config(spec, first)
     checked = {repr(first)}  # `repr` tells 1, 1.0 and True apart
     for where, config in _branch_configs(spec):
@@ -46,13 +46,37 @@ def _where_in_errors(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def _owner_in_errors(spec: SweepSpec) -> Iterator[None]:
+def _parameter_in_errors(spec: SweepSpec) -> Iterator[None]:
     """Adds to an error which parameter of the space sets its key, if one does."""
     try:
         yield
     except ConfigError as error:
         owner = next((parameter for parameter in spec.space if error.key in parameter.targets()), None)
         raise ConfigError(error.key, error.problem + (f" (in space.{owner.name})" if owner else "")) from None
+
+
+@contextmanager
+def unknown_keys_of_space(spec: SweepSpec) -> Iterator[None]:
+    """Names the key of the space in an error about a key that no class takes, or an element that no list has."""
+    try:
+        yield
+    except ConfigError as error:
+        for parameter in spec.space if error.problem.startswith("no s") else []:
+            for target in parameter.targets():
+                if _is_about(error.key, target, spec.base):
+                    raise ConfigError(parameter.spec_key(target), error.problem) from None
+        raise
+
+
+def _is_about(key: str, target: str, base: Config) -> bool:
+    """Whether a key of a config is what a target of the space sets, or an element of a list that the target is in."""
+    if target.startswith(f"{key}."):
+        return True
+    try:
+        target = full_key(base, target)
+    except ConfigError:
+        return False
+    return short_key(target) == short_key(key)
 
 
 def _check_config(spec: SweepSpec, config: Config) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lit_dl.config.keys import flatten, normal_key
+from lit_dl.config.keys import flatten, normal_key, short_key
 from lit_dl.errors import ConfigError, suggest
 from sweeps.spec.other_programs import refuse_parameter
 from sweeps.spec.space import FIELDS, Parameter, Space, Values
@@ -69,7 +69,7 @@ def _kind_of(entry: Mapping[str, Any], key: str) -> str:
 def _conditions(when: object, key: str) -> dict[str, list[Any]]:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when", f"must be a mapping of keys of the space to lists of values; got {when!r}")
-    conditions = {str(k): list(v) if isinstance(v, list) else [v] for k, v in when.items()}
+    conditions = {str(k): [Parameter.stored(o) for o in (v if isinstance(v, list) else [v])] for k, v in when.items()}
     for parent, options in conditions.items():
         if not options:
             raise ConfigError(f"{key}.when.{parent}", "must list at least one value; got []")
@@ -150,8 +150,6 @@ def _check_overlaps(space: Space) -> None:
     owners: dict[str, str] = {}
     for parameter in space:
         for target in parameter.targets():
-            if target in owners:
-                raise ConfigError(
-                    f"space.{parameter.name}", f"sets {target}, and so does space.{owners[target]}; keep one"
-                )
-            owners[target] = parameter.name
+            owner = owners.setdefault(short_key(target), parameter.name)
+            if owner != parameter.name:
+                raise ConfigError(f"space.{parameter.name}", f"sets {target}, and so does space.{owner}; keep one")

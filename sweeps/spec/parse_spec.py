@@ -183,7 +183,8 @@ def _runs(given: Values, space: Space) -> dict[str, Values]:
     for name, entry in given.items():
         if str(name).isdigit():
             raise ConfigError(f"runs.{name}", f"must not be a number, by which sampled ones go; try run_{name}")
-        values = {normal_key(k): v for k, v in flatten(normalize(mapping(entry or {}, f"runs.{name}")))}
+        keys = flatten(normalize(mapping(entry or {}, f"runs.{name}")))
+        values = {space.name_of(normal_key(key)): value for key, value in keys}
         for key, value in values.items():
             if key in space:
                 _check_run_value(f"runs.{name}.{key}", value, space.parameters[key])

@@ -19,11 +19,13 @@ from lit_dl.config.keys import (
     normalize,
     split_classes,
     unknown_key,
+    with_optimizer_name,
 )
+from lit_dl.config.overlay import is_ours, without_alias
 from lit_dl.errors import ConfigError, LitError, never_logged
 from sweeps.processes.fork_server import fork_server, parent_channel
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
-from sweeps.spec.branches import check_branches
+from sweeps.spec.branches import check_branches, unknown_keys_of_space
 from sweeps.spec.first_step import logged_in_first_step
 from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
@@ -95,8 +97,9 @@ def check_spec(spec: SweepSpec) -> Checked:
     _check_metrics_of_ours(spec)
     spec = replace(spec, base=complete_base(spec.base))
     check_devices(spec)
-    spec = replace(spec, space=typed_space(spec))
-    check_branches(spec)
+    with unknown_keys_of_space(spec):
+        spec = replace(spec, space=typed_space(spec))
+        check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
     metrics = logged_in_first_step(spec, config) if spec.check == "step" else []
     on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
@@ -109,11 +112,12 @@ def _check_keys(spec: SweepSpec) -> None:
 
     known = parser_for(spec.base).keys
     _, base = split_classes(spec.base)
-    check_keys(base, known)
+    check_keys(with_optimizer_name(base) if is_ours(spec.base) else base, known)
     for parameter in spec.space:
         for key in parameter.targets():
             if key in ("model.class_path", "data.class_path"):
                 return  # each branch has the keys of another class; the check of branches finds unknown ones
+            key = without_alias(spec.base, key)
             if key not in known and not any(key.startswith(f"{leaf}.") for leaf in known):
                 raise ConfigError(parameter.spec_key(key), unknown_key(key, known).problem)
 

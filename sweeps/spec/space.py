@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lit_dl.config.keys import normal_key
+from lit_dl.config.keys import normal_key, short_key
 from lit_dl.errors import ConfigError
 
 Values = dict[str, Any]
@@ -62,7 +62,8 @@ class Parameter:
             return list(self.presets)
         return [self.stored(choice) for choice in self.choices or []]
 
-    def stored(self, value: Any) -> Any:
+    @staticmethod
+    def stored(value: Any) -> Any:
         """Returns a choice as Optuna's storage holds it: lists and mappings as JSON text."""
         return json.dumps(value) if isinstance(value, list | dict) else value
 
@@ -128,6 +129,11 @@ class Space:
 
     def __contains__(self, name: str) -> bool:
         return name in self.parameters
+
+    def name_of(self, key: str) -> str:
+        """Returns the name of the range or the choices that set a dotted key, however it is spelled; else the key."""
+        found = (p.name for p in self if p.presets is None and short_key(normal_key(p.name)) == short_key(key))
+        return next(found, key)
 
     @property
     def is_conditional(self) -> bool:

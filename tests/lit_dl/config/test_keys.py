@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from lit_dl.config.keys import check_keys, class_paths, flatten, get_key, lightning_form, normal_key, normalize
+from lit_dl.config.keys import (
+    check_keys,
+    class_paths,
+    flatten,
+    full_key,
+    get_key,
+    lightning_form,
+    normal_key,
+    normalize,
+    with_optimizer_name,
+)
 from lit_dl.errors import ConfigError
 
 FOREIGN = {"class_path": "mine.Net", "init_args": {"hidden": 3, "inner": {"a": 1}}}
@@ -27,7 +37,18 @@ def test_the_normal_form_has_the_arguments_below_the_group() -> None:
 
 def test_an_optimizer_by_class_path_is_an_optimizer_by_name() -> None:
     given = {"model": {"optimizer": {"class_path": "torch.optim.RAdam", "init_args": {"lr": 0.1}}}}
-    assert normalize(given)["model"]["optimizer"] == {"name": "torch.optim.RAdam", "init_args": {"lr": 0.1}}
+    named = {"name": "torch.optim.RAdam", "init_args": {"lr": 0.1}}
+    assert with_optimizer_name(given)["model"]["optimizer"] == named
+    given["model"]["optimizer"]["name"] = "adam"
+    with pytest.raises(ConfigError, match=r"^model\.optimizer\.class_path: must stand in place of name; got both"):
+        with_optimizer_name(given)
+
+
+def test_the_arguments_of_a_foreign_class_are_its_own() -> None:
+    optimizer = {"class_path": "torch.optim.RAdam", "init_args": {"lr": 0.1}}
+    given = {"model": {"class_path": "mine.Net", "init_args": {"optimizer": optimizer}}}
+    assert normalize(given)["model"] == {"class_path": "mine.Net", "optimizer": optimizer}
+    assert normal_key("model.init_args.optimizer.class_path") == "model.optimizer.class_path"
 
 
 def test_lightning_form_and_normal_form_are_inverse() -> None:
@@ -54,7 +75,7 @@ def test_forms_are_copies(change: Any) -> None:
     [
         ("model.init_args.hidden", "model.hidden"),
         ("data.init_args.n", "data.n"),
-        ("model.optimizer.class_path", "model.optimizer.name"),
+        ("model.optimizer.class_path", "model.optimizer.class_path"),
         ("model.optimizer.init_args.lr", "model.optimizer.init_args.lr"),
         ("trainer.init_args.x", "trainer.init_args.x"),
     ],
@@ -90,6 +111,69 @@ def test_leaves_and_get_key() -> None:
     assert get_key(config, "a.c.d") == [1, {"e": 2}]
     assert get_key(config, "a.x.y") is None
     assert get_key(config, "a.b.c") is None
+
+
+CALLBACKS = [
+    {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "score"}},
+    "lightning.pytorch.callbacks.Timer",
+    {"class_path": "Timer"},
+]
+NESTED = {
+    "model": {
+        "class_path": "mine.Net",
+        "net": {"class_path": "mine.Wide", "init_args": {"inner": {"class_path": "mine.Deep"}}},
+        "short": "mine.Wide",
+        "flat": {"class_path": "anything", "lr": 0.1},
+    },
+    "optimizer": {"class_path": "Adam"},
+    "trainer": {"callbacks": CALLBACKS},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("model.hidden", "model.hidden"),
+        ("model.net.hidden", "model.net.init_args.hidden"),
+        ("model.net.init_args.hidden", "model.net.init_args.hidden"),
+        ("model.net.class_path", "model.net.class_path"),
+        ("model.net.inner.layers", "model.net.init_args.inner.init_args.layers"),
+        ("model.short.hidden", "model.short.init_args.hidden"),
+        ("model.flat.lr", "model.flat.lr"),
+        ("model.other.hidden", "model.other.hidden"),
+        ("optimizer.lr", "optimizer.init_args.lr"),
+        ("trainer.callbacks.0.patience", "trainer.callbacks.0.init_args.patience"),
+        ("trainer.callbacks.EarlyStopping.init_args.patience", "trainer.callbacks.0.init_args.patience"),
+        ("trainer.callbacks.1.duration", "trainer.callbacks.1.init_args.duration"),
+    ],
+)
+def test_what_a_key_leaves_out_is_found_in_the_config(key: str, expected: str) -> None:
+    assert full_key(NESTED, key) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "trainer.callbacks.EarlyStoping.patience",
+            "trainer.callbacks.EarlyStoping: no such element; the list has 0 (EarlyStopping), 1 (Timer), 2 (Timer); "
+            "did you mean 'EarlyStopping'?",
+        ),
+        (
+            "trainer.callbacks.3.patience",
+            "trainer.callbacks.3: no such element; the list has 0 (EarlyStopping), 1 (Timer), 2 (Timer)",
+        ),
+        (
+            "trainer.callbacks.Timer.duration",
+            "trainer.callbacks.Timer: no single element; 2 of the list are a Timer; name one by number",
+        ),
+    ],
+)
+def test_an_element_that_a_list_does_not_have(key: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        full_key(NESTED, key)
+    assert str(caught.value) == message
+    assert get_key(NESTED, key) is None
 
 
 # Unknown keys

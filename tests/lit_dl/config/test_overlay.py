@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lit_dl.config.overlay import APPLIES, merge, overlay
+from lit_dl.config.yaml_io import parse_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.modules.supervised import SupervisedModule
 from lit_dl.nn.activations import ACTIVATIONS
@@ -213,3 +214,85 @@ def test_a_loss_of_a_foreign_class_drops_nothing() -> None:
         "loss": "focal",
         "delta": 0.5,
     }
+
+
+@pytest.mark.parametrize("key", ["model.optimizer.name", "model.schedule.name"])
+def test_a_group_of_a_foreign_class_that_is_called_as_ours_drops_nothing(key: str) -> None:
+    group = {"name": "adam", "lr": 0.3, "weight_decay": 0.01}
+    base = {"model": {"class_path": "nested.Settings", "optimizer": group, "schedule": group}}
+    changed = overlay(base, {key: "sgd"})["model"]
+    assert changed == {**base["model"], key.split(".")[1]: {**group, "name": "sgd"}}
+
+
+def test_the_choices_of_a_subclass_of_ours_drop_as_ours_do() -> None:
+    base = {"model": {"class_path": "nested.OurSubclass", "optimizer": {"name": "adam", "lr": 0.3}, "loss": "huber"}}
+    base["model"]["delta"] = 0.5
+    changed = overlay(base, {"model.optimizer.class_path": "torch.optim.SGD", "model.loss": "mse"})["model"]
+    assert changed == {"class_path": "nested.OurSubclass", "optimizer": {"name": "torch.optim.SGD"}, "loss": "mse"}
+
+
+def test_one_object_in_two_places_is_changed_in_one() -> None:
+    """As an alias in YAML makes it."""
+    base = parse_yaml("{a: &group {x: 1}, b: *group}", "here")
+    assert overlay(base, {"a.x": 2}) == {"a": {"x": 2}, "b": {"x": 1}}
+
+
+# Arguments that are classes
+
+NESTED = {
+    "model": {
+        "class_path": "nested.Built",
+        "net": {"class_path": "nested.Wide", "init_args": {"hidden": 5, "factor": 2}},
+        "size": 3,
+    },
+    "trainer": {"callbacks": [{"class_path": "mine.Stop", "init_args": {"patience": 3}}, "mine.Watch"]},
+}
+WIDE = {"class_path": "nested.Wide", "init_args": {"hidden": 5, "factor": 2}}
+
+
+@pytest.mark.parametrize(
+    ("values", "net"),
+    [
+        ({"model.net.class_path": "nested.Deep"}, {"class_path": "nested.Deep"}),
+        ({"model.net.class_path": "nested.Wide"}, WIDE),
+        ({"model.net.class_path": "Wide"}, {**WIDE, "class_path": "Wide"}),
+        ({"model.net.class_path": "elsewhere.Wide"}, {"class_path": "elsewhere.Wide"}),
+        ({"model.net.hidden": 7}, {**WIDE, "init_args": {"hidden": 7, "factor": 2}}),
+        ({"model.net.init_args.hidden": 7}, {**WIDE, "init_args": {"hidden": 7, "factor": 2}}),
+        (
+            {"model.net.layers": 4, "model.net.class_path": "nested.Deep"},
+            {"class_path": "nested.Deep", "init_args": {"layers": 4}},
+        ),
+        (
+            {"model.net.init_args.layers": 4, "model.net.class_path": "nested.Deep"},
+            {"class_path": "nested.Deep", "init_args": {"layers": 4}},
+        ),
+        ({"model.net.hidden": 7, "model.net": "nested.Net"}, {"class_path": "nested.Net", "init_args": {"hidden": 7}}),
+        (
+            {"model.net.inner.class_path": "nested.Deep", "model.net": {"class_path": "nested.Holder"}},
+            {"class_path": "nested.Holder", "init_args": {"inner": {"class_path": "nested.Deep"}}},
+        ),
+        ({"model.net": "nested.Net"}, "nested.Net"),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_class_that_is_an_argument(values: dict[str, Any], net: Any, order: int) -> None:
+    result = overlay(NESTED, dict(list(values.items())[::order]))
+    assert result["model"] == {**NESTED["model"], "net": net}
+
+
+def test_the_same_class_by_another_path_keeps_its_arguments() -> None:
+    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.3}}
+    base = {"model": {"class_path": "nested.Optimized", "optimizer": adam}}
+    changed = overlay(base, {"model.optimizer.class_path": "torch.optim.adam.Adam"})["model"]["optimizer"]
+    assert changed == {"class_path": "torch.optim.adam.Adam", "init_args": {"lr": 0.3}}
+
+
+def test_elements_of_a_list_are_set_by_number_and_by_class() -> None:
+    values = {"trainer.callbacks.Stop.patience": 9, "trainer.callbacks.1.verbose": True}
+    assert overlay(NESTED, values)["trainer"]["callbacks"] == [
+        {"class_path": "mine.Stop", "init_args": {"patience": 9}},
+        {"class_path": "mine.Watch", "init_args": {"verbose": True}},
+    ]
+    assert overlay(NESTED, {"trainer.callbacks.1": "mine.Other"})["trainer"]["callbacks"][1] == "mine.Other"
+    assert NESTED["trainer"]["callbacks"][1] == "mine.Watch"

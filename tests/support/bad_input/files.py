@@ -24,7 +24,7 @@ FILES = [
     Case("spec_list_as_key", f"{SWEEP}, line 1, column ", ("YAML",), text="? [1, 2]\n: 3\n"),
     Case("spec_mapping_as_key", f"{SWEEP}, line 1, column ", ("YAML",), text="base: {{a: 1}: 2}\n"),
     Case("spec_number_as_key", f"{SWEEP}: ", ("1",), text="1: 2\n"),
-    Case("spec_in_itself", "space.a: ", (), text=HEAD + "space: &s {a: *s}\n"),
+    Case("spec_in_itself", "given/sweep.yaml, line 5, column 8: ", ("recursive",), text=HEAD + "space: &s {a: *s}\n"),
     Case("base_missing_key", "base: ", ("must be given",), spec={"base": DROP}),
     Case("base_missing_file", "given/nowhere.yaml: ", ("No such file",), spec={"base": "nowhere.yaml"}),
     Case("base_is_folder", "given: ", ("directory",), spec={"base": "."}),
@@ -33,5 +33,5 @@ FILES = [
     Case("base_number", "base: ", ("5",), spec={"base": 5}),
     Case("base_not_yaml", f"{BASE}, line 2, column 8: ", ("YAML",), base_text="data: {}\nmodel: }\n"),
     Case("base_file_list", f"{BASE}: ", ("mapping", "list"), base_text="[1]\n"),
-    Case("base_in_itself", "model.network.network: ", ("no such key",), base_text="model: &m {network: *m}\n"),
+    Case("base_in_itself", f"{BASE}, line 1, column 8: ", ("recursive",), base_text="model: &m {network: *m}\n"),
 ]
