@@ -13,6 +13,7 @@ from studies import create_study
 
 from sweeps.study.liveness import Owner
 from sweeps.study.postgresql import PostgresCoordinator
+from sweeps.study.records import Evaluation
 from sweeps.study.study import SharedStudy
 
 ELSEWHERE: Owner = {"machine": "another", "pid": 1, "started": "1"}
@@ -90,14 +91,14 @@ def test_what_was_evaluated_is_nobodys_again(study: SharedStudy) -> None:
     """Not even once the lease of the process that evaluated it has expired."""
     server = on_server(study)
     assert take_as(ELSEWHERE, study)
-    study.attributes.set_evaluation(3, {"test/acc": 0.5})
+    study.attributes.set_evaluation(3, Evaluation({"test/acc": 0.5}))
     server.time += 2 * WITHIN_S
     assert not study.attributes.is_evaluating()
     assert not study.attributes.claim_evaluation(3)
     assert not take_as(ELSEWHERE, study)
     study._handle.coordinator = None
     assert not study.attributes.claim_evaluation(3)
-    assert study.attributes.evaluations() == {3: {"test/acc": 0.5}}
+    assert study.attributes.evaluations() == {3: Evaluation({"test/acc": 0.5})}
 
 
 def test_the_test_set_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +109,8 @@ def test_the_test_set_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         other.setattr("sweeps.study.attributes.identity", lambda: {"machine": "another", "pid": 1, "started": "1"})
         assert not study.attributes.claim_evaluation(3)
     assert study.attributes.evaluations() == {}
-    study.attributes.set_evaluation(3, {"test/acc": 0.5})
-    assert study.attributes.evaluations() == {3: {"test/acc": 0.5}}
+    study.attributes.set_evaluation(3, Evaluation({"test/acc": 0.5}))
+    assert study.attributes.evaluations() == {3: Evaluation({"test/acc": 0.5})}
     assert not study.attributes.claim_evaluation(3)
 
 
@@ -117,5 +118,5 @@ def test_who_evaluates_is_known_until_it_is_done(tmp_path: Path) -> None:
     study = create_study(tmp_path)
     assert study.attributes.claim_evaluation(0)
     assert study.attributes.is_evaluating()
-    study.attributes.set_evaluation(0, {})
+    study.attributes.set_evaluation(0, Evaluation())
     assert not study.attributes.is_evaluating()
