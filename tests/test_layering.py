@@ -22,6 +22,7 @@ ROOMS = {
         ["nn", "optim"],
         ["data"],
         ["modules"],
+        ["fused"],
         ["callbacks"],
         ["run"],
         ["cli"],

@@ -24,8 +24,8 @@ class InMemoryDataModule(LightningDataModule):
     sample of a validation or test set is counted once. So a module of ours learns the same as on one device, except for
     rounding: after some epochs, weights and metrics differ by less than 1e-12 of their size when trainer.precision is
     64-true, and by less than 1e-5 in float32. (With ReLU in float32, rounding may put a unit on the other side of zero.
-    Then the runs diverge in the end, as they do when the rows of a batch change places.) Dropout and noise draw other
-    numbers on each device, and batch norm computes its statistics from the share of a device.
+    Then the runs diverge in the end, as they do when the rows of a batch change places.) Batch norm computes its
+    statistics from the share of a device.
 
     Args:
         batch_size: Samples of one optimizer step, over all devices; 1 or more, and one or more for each device.
@@ -99,15 +99,17 @@ class InMemoryDataModule(LightningDataModule):
                 f"leaves {len(self.validation_rows)}",
             )
 
+    def order(self, epoch: int) -> Tensor:
+        """Returns the rows of the training split in the order of an epoch, counted from 1: (n,) int64."""
+        if not self.shuffle:
+            return self.train_rows
+        return self.train_rows[torch.randperm(len(self.train_rows), generator=generator(self.seed, "order", epoch))]
+
     def train_dataloader(self) -> Batches:
         """Returns the training batches, shuffled or in order."""
 
         def order() -> Tensor:
-            if not self.shuffle:
-                return self.train_rows
-            epoch = self.trainer.current_epoch + 1 if self.trainer is not None else 1
-            shuffled = torch.randperm(len(self.train_rows), generator=generator(self.seed, "order", epoch))
-            return self.train_rows[shuffled]
+            return self.order(self.trainer.current_epoch + 1 if self.trainer is not None else 1)
 
         module = self.trainer.lightning_module if self.trainer is not None else None
         options = {"batch_size": self.batch_size, "drop_last": self.drop_last, "steps": steps_per_execution(module)}

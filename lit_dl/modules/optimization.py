@@ -154,6 +154,10 @@ class OptimizationModule(LightningModule):
         """Whether the learning rate changes."""
         return self.schedule_config.name != "constant" or self.schedule_config.warmup_epochs > 0
 
+    def lr_factor(self, elapsed: float, epochs: float) -> float:
+        """Returns the factor on the learning rate after so many epochs of training, of so many in all."""
+        return multiplier(self.schedule_config, elapsed, epochs) * (self.plateau.multiplier if self.plateau else 1.0)
+
     def _set_lr(self, optimizer: Optimizer | LightningOptimizer) -> None:
         """Sets the learning rate of every parameter group for the current minibatch."""
         if not self.is_scheduled:
@@ -161,8 +165,7 @@ class OptimizationModule(LightningModule):
         loader, batches = self.trainer.train_dataloader, self.trainer.num_training_batches
         minibatches = getattr(loader, "batches", batches) if self.steps_per_execution > 1 else batches
         elapsed = self.current_epoch + self._minibatch / minibatches
-        factor = multiplier(self.schedule_config, elapsed, float(self.trainer.max_epochs or 0))
-        factor *= self.plateau.multiplier if self.plateau else 1.0
+        factor = self.lr_factor(elapsed, float(self.trainer.max_epochs or 0))
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 

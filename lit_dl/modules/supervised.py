@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +20,7 @@ from lit_dl.modules.data_checks import check_input_shape, check_loss_on_devices,
 from lit_dl.modules.epoch_metrics import EpochMetrics
 from lit_dl.modules.optimization import SAME_ON_ALL_RANKS, OptimizationModule
 from lit_dl.nn.compilation import compile_network
-from lit_dl.nn.losses import build_loss, check_outputs
+from lit_dl.nn.losses import build_loss, check_outputs, compute_loss, loss_options
 from lit_dl.nn.network import Network
 from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.nn.networks import build_network, check_network
@@ -50,8 +51,7 @@ class SupervisedModule(OptimizationModule):
         label_smoothing: Share of the target spread over all classes, in [0, 1). `None`: the default of the loss.
         delta: The error at which the loss turns from squared to linear, above 0. `None`: the default of the loss.
         defaults: Whose defaults stand for null in optimizer and normalization: torch (the papers', mostly) or keras.
-        compile: Compile the network with torch.compile, whose dropout and noise draw other random numbers; with one
-            warning where no compiler works.
+        compile: Compile the network with torch.compile; with one warning where no compiler works.
         steps_per_execution: Minibatches, each with its own optimizer step, in one `training_step`: Keras's word for
             paying a Trainer's cost a step only once in so many. 1: Lightning's automatic optimization. The results are
             the same.
@@ -96,6 +96,7 @@ class SupervisedModule(OptimizationModule):
         self.loss_name = loss
         options = {"label_smoothing": label_smoothing, "delta": delta}
         self.loss = build_loss(loss, self.network_config.outputs, options)
+        self.loss_options = loss_options(loss, options)
         self._save_hyperparameters(**options, defaults=defaults)
         self.network = self._build_network()
         self.weight_matrices = self.network.weight_matrices()
@@ -225,6 +226,17 @@ class SupervisedModule(OptimizationModule):
 
     # Metrics
 
+    def loss_and_score(
+        self, outputs: Tensor, targets: Tensor, options: Mapping[str, float | Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the loss of a batch, and its score summed over the samples, with these options of the loss."""
+        loss = compute_loss(self.loss_name, self.network_config.outputs, options, outputs, targets)
+        return loss, self._score(outputs.detach(), targets)
+
+    def metrics_of(self, sums: Tensor) -> dict[str, Tensor]:
+        """Returns the metrics of an epoch by name, from the sums of loss and score and the number of samples, (3,)."""
+        return {"loss": sums[0] / sums[2], self.score: self._metric_of_mean_score(sums[1] / sums[2])}
+
     def _measure(self, batch: Batch, split: str) -> Tensor:
         """Returns the loss of a batch, and adds the batch to the metrics of a split."""
         inputs, targets = batch
@@ -249,8 +261,8 @@ class SupervisedModule(OptimizationModule):
             assert isinstance(sums, Tensor)
             if not sums[2]:
                 continue  # a run resumed at the end of an epoch ends this epoch again, without a sample
-            score = self._metric_of_mean_score(sums[1] / sums[2])
-            self.log_dict({f"{split}/loss": sums[0] / sums[2], f"{split}/{self.score}": score}, **SAME_ON_ALL_RANKS)
+            named = {f"{split}/{name}": value for name, value in self.metrics_of(sums).items()}
+            self.log_dict(named, **SAME_ON_ALL_RANKS)
 
     def on_train_epoch_start(self) -> None:
         self._clear("train")

@@ -1,26 +1,10 @@
-"""Layers that torch does not have: Gaussian noise, and hidden layers with and without a residual connection."""
+"""Hidden layers, with and without a residual connection."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
-
-
-class GaussianNoise(nn.Module):
-    """Adds noise of zero mean in training; the identity in evaluation. Source: Keras's layer of this name.
-
-    Args:
-        std: Standard deviation of the noise.
-    """
-
-    def __init__(self, std: float) -> None:
-        super().__init__()
-        self.std = std
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs + self.std * torch.randn_like(inputs) if self.training else inputs
 
 
 class HiddenLayer(nn.Sequential):

@@ -25,7 +25,8 @@ class Loss:
     """A row of the table of losses.
 
     Args:
-        function: (outputs (batch, n) float32, targets, options by name) -> scalar. The targets are labels (batch,)
+        function: (outputs (batch, n) float32, targets, options by name) -> scalar. An option is a number, or a scalar
+            tensor where the function is mapped over the members of a stack. The targets are labels (batch,)
             int64 if `takes_labels`, else values (batch, n) float32: for a classifier the labels as one-hot, or as
             0 and 1 for a single output.
         source: What it computes, and where it was published.
@@ -44,13 +45,20 @@ class Loss:
     max_outputs: float = math.inf
 
 
-def _nll(log_probabilities: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float | Tensor) -> Tensor:
+    if isinstance(label_smoothing, Tensor):  # of a member of a stack; torch's function takes a number alone
+        return _nll(logits.log_softmax(1), labels, label_smoothing)
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def _nll(log_probabilities: Tensor, labels: Tensor, label_smoothing: float | Tensor) -> Tensor:
     likelihood = F.nll_loss(log_probabilities, labels)
     return (1 - label_smoothing) * likelihood - label_smoothing * log_probabilities.mean()
 
 
-def _binary_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    smooth = targets * (1 - label_smoothing) + 0.5 * label_smoothing if label_smoothing else targets
+def _binary_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float | Tensor) -> Tensor:
+    is_smooth = isinstance(label_smoothing, Tensor) or label_smoothing
+    smooth = targets * (1 - label_smoothing) + 0.5 * label_smoothing if is_smooth else targets
     return F.binary_cross_entropy_with_logits(logits, smooth)
 
 
@@ -67,7 +75,14 @@ def _rmse(outputs: Tensor, targets: Tensor) -> Tensor:
     return norm / math.sqrt(outputs.numel())
 
 
-def _pseudo_huber(outputs: Tensor, targets: Tensor, delta: float) -> Tensor:
+def _huber(outputs: Tensor, targets: Tensor, delta: float | Tensor) -> Tensor:
+    if not isinstance(delta, Tensor):
+        return F.huber_loss(outputs, targets, delta=delta)
+    error = (outputs - targets).abs()
+    return torch.where(error <= delta, 0.5 * error.square(), delta * (error - 0.5 * delta)).mean()
+
+
+def _pseudo_huber(outputs: Tensor, targets: Tensor, delta: float | Tensor) -> Tensor:
     return (delta**2 * ((1 + ((outputs - targets) / delta).square()).sqrt() - 1)).mean()
 
 
@@ -88,7 +103,7 @@ _DELTA = Option(1.0, POSITIVE)
 
 LOSSES: dict[str, Loss] = {
     "cross_entropy": Loss(
-        F.cross_entropy,
+        _cross_entropy,
         "negative log likelihood of the softmax over the logits, in nats; smoothing by Szegedy et al. 2016",
         options=_SMOOTHING,
     ),
@@ -116,7 +131,7 @@ LOSSES: dict[str, Loss] = {
     "mae": _values(F.l1_loss, "mean absolute error"),
     "rmse": _values(_rmse, "root of the mean squared error of a batch"),
     "huber": _values(
-        F.huber_loss, "squared up to delta, linear beyond; Huber 1964, eq. 3.1 with k = delta", delta=_DELTA
+        _huber, "squared up to delta, linear beyond; Huber 1964, eq. 3.1 with k = delta", delta=_DELTA
     ),
     "pseudo_huber": _values(
         _pseudo_huber, "delta^2 (sqrt(1 + (e / delta)^2) - 1); Charbonnier et al. 1997", delta=_DELTA
@@ -175,10 +190,13 @@ def build_loss(name: str, outputs: int, given: Mapping[str, float | None] | None
     Raises:
         ConfigError: See `loss_options`.
     """
-    return partial(_compute, name, outputs, loss_options(name, given or {}))
+    return partial(compute_loss, name, outputs, loss_options(name, given or {}))
 
 
-def _compute(name: str, outputs: int, options: Mapping[str, float], predicted: Tensor, targets: Tensor) -> Tensor:
+def compute_loss(
+    name: str, outputs: int, options: Mapping[str, float | Tensor], predicted: Tensor, targets: Tensor
+) -> Tensor:
+    """Returns the named loss with these options; see `build_loss`."""
     row = LOSSES[name]
     if predicted.dtype in (torch.float16, torch.bfloat16):
         predicted = predicted.float()  # half precision is too coarse for a loss, and too narrow for its sum

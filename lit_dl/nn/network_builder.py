@@ -13,10 +13,11 @@ from torch.nn.utils import skip_init
 
 from lit_dl.nn.activations import OUTPUT_ACTIVATIONS, activation_options, build_activation
 from lit_dl.nn.initializers import initialize, resolve_initializer
-from lit_dl.nn.layers import GaussianNoise, HiddenLayer, ResidualLayer
+from lit_dl.nn.layers import HiddenLayer, ResidualLayer
 from lit_dl.nn.network import Network
 from lit_dl.nn.network_config import NetworkConfig, check_network_config
 from lit_dl.nn.norms import NORMS, norm_options
+from lit_dl.nn.random_layers import Dropout, GaussianNoise, seed_random_layers
 
 NamedLayers = list[tuple[str, nn.Module]]
 
@@ -73,13 +74,16 @@ class NetworkBuilder(ABC):
         if config.input_noise:
             layers.append(("input_noise", GaussianNoise(config.input_noise)))
         if config.input_dropout:
-            layers.append(("input_dropout", nn.Dropout(config.input_dropout)))
+            layers.append(("input_dropout", Dropout(config.input_dropout)))
         body, features = self.body()
         output = self._initialized(skip_init(nn.Linear, features, config.outputs), activation=None)
         layers += [*body, ("output", output)]
         if config.output_activation not in (None, "linear"):
             layers.append(("output_activation", OUTPUT_ACTIVATIONS[config.output_activation]()))
-        return Network(OrderedDict(layers))
+        network = Network(OrderedDict(layers))
+        # Drawn after the weights, which so stay the same. Training seeds the layers anew in every epoch.
+        seed_random_layers(network, int(torch.randint(2**31, (), generator=self.generator)), epoch=0)
+        return network
 
     def hidden_layer(self, features: int, width: int) -> HiddenLayer:
         """Returns a hidden layer from `features` inputs to `width` units, initialized."""
@@ -96,7 +100,7 @@ class NetworkBuilder(ABC):
         if config.noise:
             parts["noise"] = GaussianNoise(config.noise)
         if config.dropout:
-            parts["dropout"] = nn.Dropout(config.dropout)
+            parts["dropout"] = Dropout(config.dropout)
         return self._with_residual(parts, features, width) if config.residual else HiddenLayer(parts)
 
     def _with_residual(self, parts: dict[str, nn.Module], features: int, width: int) -> ResidualLayer:

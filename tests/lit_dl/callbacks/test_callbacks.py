@@ -118,8 +118,8 @@ def test_peak_memory_is_that_of_the_process() -> None:
 
 def test_every_epoch_starts_from_the_seed_of_the_run_and_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")
-    trainer: Any = SimpleNamespace(current_epoch=2, global_rank=0)
-    EpochSeeds().on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+    trainer: Any = SimpleNamespace(current_epoch=2, global_rank=0, world_size=1)
+    EpochSeeds().on_train_epoch_start(trainer, torch.nn.Identity())  # type: ignore[arg-type]
     drawn = torch.rand(3)
     seed_epoch(5, 3)
     assert torch.equal(torch.rand(3), drawn)

@@ -5,7 +5,8 @@ from math import erf, sqrt
 import torch
 from torch import nn
 
-from lit_dl.nn.layers import GaussianNoise, ResidualLayer
+from lit_dl.nn.layers import ResidualLayer
+from lit_dl.nn.random_layers import GaussianNoise
 
 
 def test_noise_has_its_deviation_and_no_mean_and_is_normal() -> None:

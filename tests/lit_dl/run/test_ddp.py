@@ -61,6 +61,7 @@ ALIKE: dict[str, Config] = {
     "schedule": {"model.schedule.name": "one_cycle", **UNEVEN},
     "drop last": {"data.drop_last": True, **UNEVEN},
     "validation within an epoch": {"trainer.val_check_interval": 5, **UNEVEN},
+    "dropout": {"model.network.dropout": 0.3, "model.network.input_noise": 0.1, **UNEVEN},
     "cnn": {"model.network.kind": "cnn", "data.batch_size": 13},
     "someone else's data": {
         "data": {"class_path": "ddp_runs.Loaded"},
@@ -69,7 +70,6 @@ ALIKE: dict[str, Config] = {
     },
 }
 OTHERS: dict[str, Config] = {
-    "dropout": {"model.network.dropout": 0.3},
     "batch norm": BATCH_NORM,
     "batch norm, automatic": {**BATCH_NORM, "model.steps_per_execution": 1},
 }
@@ -170,7 +170,7 @@ def test_steps_per_execution_changes_no_digit_of_batch_norm(two: list[dict[str, 
         assert all(torch.equal(mine[name], other[name]) for name in mine)
 
 
-def test_each_device_draws_numbers_of_its_own_and_the_first_those_of_one_device(
+def test_the_generators_of_each_device_are_its_own_and_those_of_the_first_are_as_on_one_device(
     make: Callable[..., Config], two: list[dict[str, Result]]
 ) -> None:
     first, second = (results["dropout 64-true"]["numbers"] for results in two)
