@@ -138,7 +138,9 @@ class ParameterGroup:
         kept = {name: self.views(state) for name, state in self.state.items() if name not in dropped}
         single = {name: scalar[member] for name, scalar in self.scalars.items()}
         single |= {"step": self.step[member]} if self.rule.counts_steps else {}
-        numbers = {name: value.to("cpu", torch.float32) for name, value in single.items()}
+        # As torch makes them: of the default type, which Lightning sets to that of the parameters.
+        dtype = torch.float64 if self.values.dtype == torch.float64 and not options.get("fused") else torch.float32
+        numbers = {name: value.to("cpu", dtype) for name, value in single.items()}
         return [
             {**{n: v.clone() for n, v in numbers.items()}, **{n: part[name][member].clone() for n, part in kept.items()}}
             for name in self.shapes

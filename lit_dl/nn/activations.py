@@ -30,12 +30,18 @@ class Maxout(nn.Module):
 class _OneHotOfMaximum(torch.autograd.Function):
     """One-hot encoding of the maximum, with a straight-through gradient."""
 
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor) -> Tensor:  # noqa: ARG004 - autograd's signature
-        return torch.zeros_like(inputs).scatter_(1, inputs.argmax(1, keepdim=True), 1.0)
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(inputs: Tensor) -> Tensor:
+        return torch.zeros_like(inputs).scatter(1, inputs.argmax(1, keepdim=True), 1.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keeps nothing. `torch.func` demands the method."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 - autograd's signature
         return gradient
 
 

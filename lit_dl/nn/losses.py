@@ -56,6 +56,13 @@ def _nll(log_probabilities: Tensor, labels: Tensor, label_smoothing: float | Ten
     return (1 - label_smoothing) * likelihood - label_smoothing * log_probabilities.mean()
 
 
+def _hinge(outputs: Tensor, labels: Tensor) -> Tensor:
+    # `F.multi_margin_loss` cannot be mapped over the members of a stack.
+    labels = labels.unsqueeze(1)
+    margins = (1 - outputs.gather(1, labels) + outputs).clamp(min=0).scatter(1, labels, 0.0)
+    return margins.mean()
+
+
 def _binary_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float | Tensor) -> Tensor:
     is_smooth = isinstance(label_smoothing, Tensor) or label_smoothing
     smooth = targets * (1 - label_smoothing) + 0.5 * label_smoothing if is_smooth else targets
@@ -120,7 +127,7 @@ LOSSES: dict[str, Loss] = {
         options=_SMOOTHING,
         min_outputs=1,
     ),
-    "hinge": Loss(F.multi_margin_loss, "multi-class margin loss, margin 1, divided by the number of classes (PyTorch)"),
+    "hinge": Loss(_hinge, "multi-class margin loss, margin 1, divided by the number of classes (PyTorch)"),
     "perceptron": Loss(
         _perceptron,
         "the distance by which a score is wrong: its gradient is the rule of Rosenblatt 1958",
