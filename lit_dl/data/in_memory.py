@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -40,6 +40,8 @@ class InMemoryDataModule(LightningDataModule):
     train_rows: Tensor
     validation_rows: Tensor
     scale = Scale()
+    samples_depend_on_seed: ClassVar[bool] = False
+    """Whether `samples` draws them from the seed, so that runs with other seeds cannot share them."""
 
     def __init__(self, batch_size: int, shuffle: bool = True, drop_last: bool = False, seed: int | None = None) -> None:
         super().__init__()

@@ -88,6 +88,8 @@ class LinearRegressionDataModule(InMemoryDataModule):
         ConfigError: A value out of range.
     """
 
+    samples_depend_on_seed = True
+
     def __init__(
         self,
         inputs: int = 1,
