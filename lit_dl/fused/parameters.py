@@ -142,7 +142,10 @@ class ParameterGroup:
         dtype = torch.float64 if self.values.dtype == torch.float64 and not options.get("fused") else torch.float32
         numbers = {name: value.to("cpu", dtype) for name, value in single.items()}
         return [
-            {**{n: v.clone() for n, v in numbers.items()}, **{n: part[name][member].clone() for n, part in kept.items()}}
+            {
+                **{n: v.clone() for n, v in numbers.items()},
+                **{n: part[name][member].clone() for n, part in kept.items()},
+            }
             for name in self.shapes
         ]
 

@@ -49,9 +49,7 @@ class Stack:
         self.tables = EpochTables(first, len(members), self.device)
         self.inputs, self.targets = first.data.samples("train", self.device)
         self._scales = torch.zeros(len(members), 3, device=self.device)
-        self.numbers = {
-            name: torch.zeros(len(members), dtype=self.dtype, device=self.device) for name in first.numbers
-        }
+        self.numbers = {name: torch.zeros(len(members), dtype=self.dtype, device=self.device) for name in first.numbers}
         self.sums = torch.zeros(len(members), 3, dtype=torch.float64, device=self.device)
         """Sums of loss and score, and number of samples, of each member in the current epoch or evaluation."""
         self.losses = torch.zeros(len(members), dtype=self.dtype, device=self.device)
@@ -133,6 +131,10 @@ class Stack:
         rest = {"scales": self._scales, "sums": self.sums, "losses": self.losses}
         buffers = dict(self.network.named_buffers())
         return {**groups, **buffers, **self.numbers, **self.tables.tensors(), **rest}
+
+    def all_tensors(self) -> dict[str, Tensor]:
+        """Returns all that a step changes or looks up, by name: `tensors`, and the place in the epoch."""
+        return {**self.tensors(), "at": self.tables.at}
 
     def select(self, places: Sequence[int]) -> Stack:
         """Returns a smaller stack of these members, as they are."""

@@ -109,5 +109,3 @@ def _data_class(config: Config) -> type[InMemoryDataModule]:
     path = get_key(config, "data.class_path") or CLASS_GROUPS["data"]
     found: type[InMemoryDataModule] = import_class("data.class_path", path, InMemoryDataModule)
     return found
-
-

@@ -137,9 +137,7 @@ LOSSES: dict[str, Loss] = {
     "mse": _values(F.mse_loss, "mean squared error"),
     "mae": _values(F.l1_loss, "mean absolute error"),
     "rmse": _values(_rmse, "root of the mean squared error of a batch"),
-    "huber": _values(
-        _huber, "squared up to delta, linear beyond; Huber 1964, eq. 3.1 with k = delta", delta=_DELTA
-    ),
+    "huber": _values(_huber, "squared up to delta, linear beyond; Huber 1964, eq. 3.1 with k = delta", delta=_DELTA),
     "pseudo_huber": _values(
         _pseudo_huber, "delta^2 (sqrt(1 + (e / delta)^2) - 1); Charbonnier et al. 1997", delta=_DELTA
     ),

@@ -98,7 +98,11 @@ SMOOTH = {"model.network.activation": "tanh"}
 
 def pair(config: MakeConfig, case: Config, precision: str) -> list[Config]:
     """Two runs of one shape: another seed and learning rate, and what may differ only in the second."""
-    general = {"trainer.max_epochs": EPOCHS, "trainer.precision": precision, **(SMOOTH if precision == "32-true" else {})}
+    general = {
+        "trainer.max_epochs": EPOCHS,
+        "trainer.precision": precision,
+        **(SMOOTH if precision == "32-true" else {}),
+    }
     per_member = any(case is other for other in PER_MEMBER.values())
     plain = overlay(config(), {**general, **({} if per_member else case), "seed_everything": 3})
     factor = 0.5 * float(plain["model"]["optimizer"].get("lr") or 0.002)

@@ -20,7 +20,8 @@ from lit_dl.cli.lit_cli import build_run
 from lit_dl.data.idx import read_idx_pair
 from lit_dl.errors import ConfigError
 from lit_dl.modules.classifier import Classifier
-from lit_dl.randomness import generator, seed_epoch
+from lit_dl.nn.random_layers import seed_random_layers
+from lit_dl.randomness import generator
 
 Config = dict[str, Any]
 MakeConfig = Callable[..., Config]
@@ -107,7 +108,7 @@ class ByHand:
         self.kernels = [weight for weight in network.parameters() if weight.ndim > 1]
 
     def epoch(self, number: int) -> dict[str, float]:
-        seed_epoch(0, number)
+        seed_random_layers(nn.ModuleDict({"network": self.network}), 0, number)
         order = torch.randperm(230, generator=generator(0, "order", number))
         self.loss, self.accuracy = MeanMetric(), MulticlassAccuracy(10, average="micro")
         self.network.train()
