@@ -1,7 +1,7 @@
 """Measures an epoch of a stack of 784-300-100-10, batch 50, against a hand-written loop over one network.
 
-On a CPU with one thread: CPU seconds of some steps, scaled to an epoch of 1,100; the least of several turns, because the
-machine's speed drifts, and a loop in each turn. On a GPU: captured steps, elapsed seconds of an epoch.
+On a CPU with one thread: CPU seconds of some steps, scaled to an epoch of 1,100; the least of several turns, because
+the machine's speed drifts, and a loop in each turn. On a GPU: captured steps, elapsed seconds of an epoch.
 
     python benchmarks/fused_step.py [--members 1 4 16 64] [--optimizers sgd adam] [--kind mlp] [--device cpu]
 """

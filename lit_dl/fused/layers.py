@@ -1,7 +1,7 @@
 """Networks of one shape as one network: inputs, parameters and outputs have a leading member axis.
 
-Linear and convolutional layers are batched by hand, because measured so (LOG.md); elementwise layers work as they are; all
-others are mapped over the members by `torch.func.vmap`.
+Linear and convolutional layers are batched by hand, because measured so (LOG.md); elementwise layers work as they are;
+all others are mapped over the members by `torch.func.vmap`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ STEP_DTYPE = torch.float64
 
 
 def rule_name(optimizer: Optimizer, group: Mapping[str, Any]) -> str:
-    """Returns the name in `RULES` of what an optimizer does with a parameter group; an unknown name where there is none."""
+    """Returns the name in `RULES` of what an optimizer does with a group; another name where there is none."""
     name = type(optimizer).__name__
     if name == "MuonAdamW":
         return "Muon" if "ns_steps" in group else "AdamW"

@@ -1,7 +1,7 @@
 """Update rules of torch's optimizers for stacks: every member with hyperparameters and a step count of its own.
 
-A rule works on blocks (members, n) of parameters, gradients and state, and on coefficients (members, 1) computed from the
-hyperparameters once a step, in float64. Nothing is read from the device, and no number is a Python number that
+A rule works on blocks (members, n) of parameters, gradients and state, and on coefficients (members, 1) computed from
+the hyperparameters once a step, in float64. Nothing is read from the device, and no number is a Python number that
 changes, so a step can be captured as a CUDA graph. The formulas are those of torch 2.14 (`torch/optim`).
 """
 

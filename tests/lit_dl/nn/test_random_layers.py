@@ -1,4 +1,4 @@
-"""The numbers of random layers: uniform, independent in every direction, and a function of seed, epoch, call and place."""
+"""The numbers of random layers: uniform, independent, and a function of seed, epoch, call and place."""
 
 from __future__ import annotations
 
