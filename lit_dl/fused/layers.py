@@ -77,7 +77,8 @@ class StackedConv2d(nn.Conv2d):
         # On a CPU, a convolution a member is faster than a grouped one, and than matrix products of patches.
         biases = self.bias.unbind() if self.bias is not None else [None] * len(inputs)
         parts = zip(inputs.unbind(), self.weight.unbind(), biases, strict=True)
-        return torch.stack([self._conv_forward(*part) for part in parts])
+        outputs: Tensor = torch.stack([self._conv_forward(*part) for part in parts])
+        return outputs
 
 
 def unfolded_convolution(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
@@ -85,10 +86,11 @@ def unfolded_convolution(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     members, batch, _, height, width = inputs.shape
     kernel, padding = layer.kernel_size, cast(tuple[int, int], layer.padding)
     patches = F.unfold(inputs.flatten(0, 1), kernel, padding=padding).unflatten(0, (members, batch))
-    outputs = torch.matmul(layer.weight.flatten(2).unsqueeze(1), patches)
+    outputs: Tensor = torch.matmul(layer.weight.flatten(2).unsqueeze(1), patches)
     if layer.bias is not None:
         outputs = outputs + layer.bias.view(members, 1, -1, 1)
-    return outputs.unflatten(3, (height + 2 * padding[0] - kernel[0] + 1, width + 2 * padding[1] - kernel[1] + 1))
+    outputs = outputs.unflatten(3, (height + 2 * padding[0] - kernel[0] + 1, width + 2 * padding[1] - kernel[1] + 1))
+    return outputs
 
 
 class StackedFlatten(nn.Flatten):
@@ -102,8 +104,8 @@ class StackedMaxPool2d(nn.MaxPool2d):
     """Pools each image."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        pooled: Tensor = super().forward(inputs.flatten(0, 1))
-        return pooled.unflatten(0, inputs.shape[:2])
+        pooled: Tensor = super().forward(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+        return pooled
 
 
 class Vmapped(nn.Module):
@@ -120,7 +122,7 @@ class Vmapped(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         layer = self._alone[0]
         layer.training = self.training
-        state = {**self._parameters, **self._buffers}
+        state = {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
         def one(state: dict[str, Tensor], inputs: Tensor) -> Tensor:
             return functional_call(layer, state, (inputs,))  # type: ignore[no-any-return]

@@ -71,7 +71,7 @@ class Member:
 
     def network_with(self, features: frozenset[str]) -> Network:
         """Builds a network of this shape, with all the random layers that a stack needs."""
-        layers = {name: 0.5 for name in RANDOM_LAYERS if name in features}
+        layers: dict[str, Any] = {name: 0.5 for name in RANDOM_LAYERS if name in features}
         config: NetworkConfig = replace(
             self.module.network_config, output_activation=self.module.output_activation, **layers
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from lit_dl.fused.layers import stacked_network
 from lit_dl.fused.member import Member
 from lit_dl.fused.parameters import parameter_groups
 from lit_dl.fused.regularization import activity_penalty, add_weight_penalties, apply_max_norm, clip
-from lit_dl.nn.random_layers import key_and_counter, random_layers
+from lit_dl.nn.random_layers import RandomLayer, key_and_counter, random_layers
 
 _EVAL_BATCH_SIZE = 1000
 
@@ -121,7 +121,8 @@ class Stack:
 
     def _write_random_layers(self, place: int, member: Member) -> None:
         for name, layer in self.random_layers.items():
-            alone = type(layer)(getattr(member.module.network_config, name.rpartition(".")[2]))
+            kind: Callable[[float], RandomLayer] = type(layer)
+            alone = kind(getattr(member.module.network_config, name.rpartition(".")[2]))
             for number in layer.numbers:
                 getattr(layer, number)[place] = getattr(alone, number)
 
@@ -248,16 +249,18 @@ class Stack:
         options = {name: self.numbers[name] for name in self.module.loss_options}
         targets = self.targets.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         outputs = self.network(self._gather(rows))
+        losses: Tensor
         losses, scores = vmap(self.module.loss_and_score)(outputs, targets, options)
         count = torch.full_like(losses, rows.shape[1], dtype=torch.float64)
         self.sums += torch.stack([losses.detach().double() * count, scores.double(), count], 1)
-        return losses  # type: ignore[no-any-return]
+        return losses
 
     def _gather(self, rows: Tensor) -> Tensor:
         """Returns the inputs (members, batch, ...) of these rows, as `Scale` scales them."""
         inputs = self.inputs.index_select(0, rows.flatten()).unflatten(0, rows.shape).to(torch.float32)
         divisor, mean, std = (part.view(-1, *[1] * (inputs.ndim - 1)) for part in self._scales.unbind(1))
-        return inputs.div_(divisor).sub_(mean).div_(std).to(self.dtype)
+        scaled: Tensor = inputs.div_(divisor).sub_(mean).div_(std).to(self.dtype)
+        return scaled
 
     # Metrics
 
