@@ -89,8 +89,9 @@ def unfolded_convolution(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     outputs: Tensor = torch.matmul(layer.weight.flatten(2).unsqueeze(1), patches)
     if layer.bias is not None:
         outputs = outputs + layer.bias.view(members, 1, -1, 1)
-    outputs = outputs.unflatten(3, (height + 2 * padding[0] - kernel[0] + 1, width + 2 * padding[1] - kernel[1] + 1))
-    return outputs
+    size = (height + 2 * padding[0] - kernel[0] + 1, width + 2 * padding[1] - kernel[1] + 1)
+    images: Tensor = outputs.unflatten(3, size)
+    return images
 
 
 class StackedFlatten(nn.Flatten):

@@ -173,7 +173,8 @@ def choices(options: dict[str, list[Any]]) -> st.SearchStrategy[Config]:
 
 
 def check(config: MakeConfig, shape: Config, numbers: list[Config], precision: str, epochs: int) -> None:
-    general = {"trainer.max_epochs": epochs, "trainer.precision": precision, "model.optimizer.lr": 0.002}
+    general: Config = {"trainer.max_epochs": epochs, "trainer.precision": precision, "model.optimizer.lr": 0.002}
+    general["early_stopping.patience"] = None
     if precision == "32-true" and shape["model.network.activation"] in KINKED:
         shape = {**shape, "model.network.activation": "silu"}
     configs = [overlay(config(), {**general, **shape, **own}) for own in numbers]

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from stacks import Alone, Config, Together, built_run, difference, member
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lit_dl.config.overlay import overlay
+from lit_dl.fused.capture import CapturedSteps, train_epoch
+from lit_dl.fused.layers import StackedConv2d, unfolded_convolution
 from lit_dl.fused.stack import Stack
 from lit_dl.optim.optimizers import OPTIMIZERS
 
@@ -179,3 +181,33 @@ def test_a_step_reads_nothing_and_depends_on_no_number_that_changes(make: Callab
                 noted.append(one)
     assert all(one == noted[0] for one in noted)
     assert len(noted[0]) > 20
+
+
+# Convolutions on a GPU
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_convolution_of_a_gpu_is_that_of_a_cpu(bias: bool) -> None:
+    layer = StackedConv2d(3, 4, 3, padding=1, bias=bias)
+    layer.weight = nn.Parameter(torch.randn(2, 4, 3, 3, 3))
+    layer.bias = nn.Parameter(torch.randn(2, 4)) if bias else None
+    images = torch.randn(2, 5, 3, 6, 7)
+    torch.testing.assert_close(unfolded_convolution(layer, images), layer(images))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_captured_steps_are_those_taken_one_by_one(make: Callable[..., Config]) -> None:
+    """Not yet run on a GPU."""
+    configs = [make({**KINDS["everything, adam"]}, seed) for seed in range(3)]
+    members = [member(one) for one in configs]
+    for one in members:
+        one.module.cuda()
+    eager, graphed = Stack(members, device="cuda"), Stack(members, device="cuda")
+    graphed.start_epoch()
+    captured = CapturedSteps(graphed, 4)
+    graphed.epochs = [0] * len(members)
+    for _ in range(2):
+        eager.train_epoch()
+        train_epoch(graphed, captured)
+    for name, tensor in eager.tensors().items():
+        torch.testing.assert_close(graphed.tensors()[name], tensor, rtol=1e-4, atol=1e-5)
