@@ -37,6 +37,7 @@ class NetworkBuilder(ABC):
 
     source: ClassVar[str]
     """What the kind is. Shown by `--help`."""
+    network_class: ClassVar[type[Network]] = Network
     has_pixels: ClassVar[bool]
     """Whether the hidden layers have pixels besides channels, as convolutions do."""
 
@@ -79,7 +80,7 @@ class NetworkBuilder(ABC):
         layers += [*body, ("output", output)]
         if config.output_activation not in (None, "linear"):
             layers.append(("output_activation", OUTPUT_ACTIVATIONS[config.output_activation]()))
-        return Network(OrderedDict(layers))
+        return self.network_class(OrderedDict(layers))
 
     def hidden_layer(self, features: int, width: int) -> HiddenLayer:
         """Returns a hidden layer from `features` inputs to `width` units, initialized."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from lit_dl.errors import unknown_name
+from lit_dl.nn.backbone import BackboneBuilder
 from lit_dl.nn.cnn import CNNBuilder
 from lit_dl.nn.mlp import MLPBuilder
 from lit_dl.nn.network import Network
 from lit_dl.nn.network_builder import NetworkBuilder
 from lit_dl.nn.network_config import NetworkConfig
 
-NETWORKS: dict[str, type[NetworkBuilder]] = {"mlp": MLPBuilder, "cnn": CNNBuilder}
+NETWORKS: dict[str, type[NetworkBuilder]] = {"mlp": MLPBuilder, "cnn": CNNBuilder, "backbone": BackboneBuilder}
 
 
 def check_network(config: NetworkConfig) -> None:
