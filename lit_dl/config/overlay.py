@@ -16,6 +16,7 @@ _VALUES = ("mse", "mae", "rmse", "huber", "pseudo_huber", "log_cosh")
 # For each key with choices: the keys in other places that apply only to some of the choices. A test compares this with
 # the tables of techniques.
 APPLIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "model.network.kind": {"model.network.backbone": ("backbone",), "model.finetune": ("backbone",)},
     "model.network.activation": {
         "model.network.negative_slope": ("leaky_relu", "prelu"),
         "model.network.pieces": ("maxout",),

@@ -137,7 +137,8 @@ class SupervisedModule(OptimizationModule):
         output = check_outputs(self.loss_name, self.network_config.outputs, self.network_config.output_activation)
         self.output_activation = output
         config = replace(self.network_config, output_activation=output)
-        network = build_network(config, generator(self.seed, "initialization"), self.is_keras)
+        with key_prefix("network"):  # the files of a backbone
+            network = build_network(config, generator(self.seed, "initialization"), self.is_keras)
         if isinstance(network, BackboneNetwork) and self.finetune_config is not None:
             network.set_finetuning(self.finetune_config)
         self._activities: list[Tensor] = []

@@ -15,8 +15,8 @@ class BackboneConfig:  # no field is named class_path, which jsonargparse would 
     """A trained network that gives features to new layers. It is named by one of checkpoint, model and module.
 
     Args:
-        checkpoint: Path of a Lightning checkpoint: of a `Classifier` or `Regressor`; or, with `module`, of any other. It is
-            loaded with `weights_only=True`.
+        checkpoint: Path of a Lightning checkpoint: of a `Classifier` or `Regressor`; or, with `module`, of any other.
+            It is loaded with `weights_only=True`.
         model: Name of a torchvision classification model, such as resnet18.
         weights: For model: a name of weights that torchvision downloads (`DEFAULT`, `IMAGENET1K_V1`) or the path of a
             file with a state dict. `None`: random weights.
