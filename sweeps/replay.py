@@ -76,8 +76,8 @@ def replay_trial(run_dir: Path, number: int) -> int:
 def _differences(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     """Returns a line for each value that differs.
 
-    Values are compared by `repr`, so NaN equals NaN, and 0.0 is not -0.0. An earlier version had one row an epoch, which
-    repeated what was last logged in an epoch before.
+    Values are compared by `repr`, so NaN equals NaN, and 0.0 is not -0.0. An earlier version had one row an epoch,
+    which repeated what was last logged in an epoch before.
     """
     if all(GLOBAL_STEP not in row for row in before):
         after = list({row["epoch"]: row for row in after}.values())

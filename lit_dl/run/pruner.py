@@ -48,8 +48,9 @@ class Pruner(Protocol):
     decision: str | None
     """Why the run was stopped; `None`: it was not."""
 
-    metrics: Sequence[str]
-    """The metrics that must have been logged in an epoch, or a moment within it, for that to be the best one."""
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The metrics that a moment must have logged to be the best one."""
 
     def observe(self, moment: Moment, is_writer: bool) -> None:
         """Sets `decision`, to the same on all ranks. Only the rank with `is_writer` reports anything."""

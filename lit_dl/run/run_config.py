@@ -12,7 +12,9 @@ from lit_dl.tracking import Mode
 
 @dataclass(frozen=True)
 class EarlyStoppingConfig:
-    """When to stop before the limits of the Trainer. `early_stopping: null`, `false` and `{monitor: null}` switch it off.
+    """When to stop before the limits of the Trainer.
+
+    `early_stopping: null`, `early_stopping: false` and `early_stopping: {monitor: null}` switch it off.
 
     Args:
         monitor: Metric to watch. Left out: `val/loss` for our own models and their subclasses, and no early stopping

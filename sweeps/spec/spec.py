@@ -19,6 +19,8 @@ EVALUATIONS = ("best", "all", "none")
 DIVERGENCES = ("loss", "objective")
 FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
 """Fields that make trials comparable. They must not change between launches of a study; all other fields may."""
+_LATER_KEYS = {"check_finite": True}
+"""Keys of `early_stopping` that folders of earlier versions do not have, with what went without saying."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,8 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
     """
     for name in FIXED:
         before, after = (plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
+        if name == "base" and isinstance(get_key(before, "early_stopping"), dict):
+            before = {**before, "early_stopping": {**_LATER_KEYS, **before["early_stopping"]}}
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(
