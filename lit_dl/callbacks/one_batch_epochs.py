@@ -52,7 +52,7 @@ class OneBatchEpochs(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         loop = trainer.fit_loop.epoch_loop.val_loop
-        if trainer.enable_validation:  # type: ignore[attr-defined]
+        if trainer.enable_validation:
             trainer.validating = True
             loop.setup_data()
             trainer.training = True

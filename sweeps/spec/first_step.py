@@ -63,8 +63,8 @@ def try_first_step(spec: SweepSpec, config: Config, wandb: Mode | None = None) -
             continue
         if not tried.notes and (tried.is_complete or suggest(metric, tried.metrics) or not tried.metrics):
             raise never_logged(key, metric, tried.metrics)
-        note = f"{key}: {metric!r} was not logged in the check; a trial that never logs it fails"
-        tried.notes += [note] if note not in tried.notes else []
+    missing = dict.fromkeys(metric for _, metric in watched if metric not in tried.metrics)
+    tried.notes += [f"{metric} was not logged in the check; a trial that never logs it fails" for metric in missing]
     return tried
 
 
@@ -89,7 +89,7 @@ def _run_first_step(config: Config, watched: Collection[str], wandb: Mode | None
             raise
         except (Exception, SystemExit) as error:
             tried.notes.append(_note_or_refusal(error, config))
-    tried.metrics = sorted(_logged(run))
+    tried.metrics = sorted({*_logged(run)})
     tried.reports = count_reports(run.trainer, shortened.validates_every, shortened.epochs)
     return tried
 
