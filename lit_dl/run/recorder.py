@@ -6,7 +6,7 @@ for each run that it trains, so one for a run that is alone; `recorder_callbacks
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,8 @@ from lit_dl.run.run_config import CheckpointConfig, EarlyStoppingConfig
 from lit_dl.run.run_result import RunLocation, RunResult
 from lit_dl.run.run_tracker import start_tracker
 from lit_dl.tracking import Tracker
+
+_log = logging.getLogger(__name__)
 
 
 class RunRecorder:
@@ -132,7 +134,7 @@ class RunRecorder:
         if self.epochs == 1 and self._has_validated and not moment.is_last:
             for key, metric in self._unlogged():
                 logged = ", ".join(last_metrics(self.rows)) or "none"
-                warnings.warn(f"{key}: {metric!r} is not logged in the first epoch; logged are {logged}", stacklevel=2)
+                _log.warning("%s: %r is not logged in the first epoch; logged are %s", key, metric, logged)
         return must_stop
 
     def _record(self, moment: Moment, earlier: Mapping[str, float]) -> bool:
