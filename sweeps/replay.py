@@ -79,8 +79,9 @@ def _differences(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     Values are compared by `repr`, so NaN equals NaN, and 0.0 is not -0.0. An earlier version had one row an epoch,
     which repeated what was last logged in an epoch before.
     """
-    if all(GLOBAL_STEP not in row for row in before):
-        after = list({row["epoch"]: row for row in after}.values())
+    ends = {row["epoch"]: row for row in after}
+    with_one_row = {row["epoch"] for row in before if GLOBAL_STEP not in row}
+    after = [row for row in after if row["epoch"] not in with_one_row or row is ends[row["epoch"]]]
     lines = []
     if len(before) != len(after):
         lines.append(f"{len(before)} rows before, {len(after)} now")

@@ -11,6 +11,7 @@ import torch
 from irregular import irregular_sweep
 from worker_sweeps import sweep
 
+from lit_dl.files import csv_text
 from sweeps.replay import replay_trial
 from sweeps.study.study import SharedStudy
 from sweeps.trial_folder import TrialFolder
@@ -143,3 +144,23 @@ def test_an_objective_that_is_not_finite_is_a_divergence_by_rule(
         assert (rows[0]["value"], rows[0]["epochs"]) == (1.0, 3)
         finite = {epoch: figure for epoch, figure in enumerate(figures, 1) if figure is not None}
         assert study.trials()[0].intermediate_values == finite
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_rows_of_an_earlier_version_are_replayed(tmp_path: Path, epochs: int) -> None:
+    """They were one an epoch, without a step, and held what was last logged; a trial may have gone on with this one."""
+    spec = irregular_sweep("", {"scores": [3.0, 1.0]}, {"max_epochs": 3, "val_check_interval": 3})
+    spec["base"]["model"]["class_path"] = "foreign.OftenValidated"
+    run(tmp_path, spec)
+    folder = TrialFolder(tmp_path / "run", 0)
+    earlier: list[dict[str, Any]] = []
+    seen: dict[str, Any] = {}
+    for row in folder.read_metrics():
+        seen |= row
+        if row["epoch"] > epochs:
+            earlier.append(row)
+        elif "trained" in row:  # the end of an epoch
+            earlier.append({name: value for name, value in seen.items() if name != "global_step"})
+    folder.metrics.write_text(csv_text(earlier))
+    assert len(earlier) < 6
+    assert replay_trial(tmp_path / "run", 0) == 0
