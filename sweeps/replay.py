@@ -79,9 +79,7 @@ def _differences(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     Values are compared by `repr`, so NaN equals NaN, and 0.0 is not -0.0. An earlier version had one row an epoch,
     which repeated what was last logged in an epoch before.
     """
-    ends = {row["epoch"]: row for row in after}
-    with_one_row = {row["epoch"] for row in before if GLOBAL_STEP not in row}
-    after = [row for row in after if row["epoch"] not in with_one_row or row is ends[row["epoch"]]]
+    after = _as_recorded(before, after)
     lines = []
     if len(before) != len(after):
         lines.append(f"{len(before)} rows before, {len(after)} now")
@@ -93,3 +91,14 @@ def _differences(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
                 lines.append(f"epoch {old['epoch']} {key}: {value!r} before, {new.get(key)!r} now")
         earlier = old
     return lines
+
+
+def _as_recorded(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
+    """Returns the rows of a run with one row for each epoch that has one without a step, as earlier versions wrote."""
+    with_one_row = {row["epoch"] for row in before if GLOBAL_STEP not in row}
+    rows: list[Row] = []
+    for row in after:
+        if row["epoch"] in with_one_row and rows and rows[-1]["epoch"] == row["epoch"]:
+            row = {**rows.pop(), **row}
+        rows.append(row)
+    return rows
