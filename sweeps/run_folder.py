@@ -54,7 +54,7 @@ def with_earlier_defaults(run_dir: Path, spec: SweepSpec) -> SweepSpec:
         return replace(spec, divergence=spec.divergence or "loss")
     began = load_spec(path)
     kept = {key: began.base[key] for key in ("early_stopping",) if key in began.base and key not in spec.base}
-    divergence = spec.divergence or began.divergence or "objective"
+    divergence = spec.divergence or began.divergence  # `None` in a folder of an earlier version
     return replace(spec, base={**spec.base, **kept}, divergence=divergence)
 
 

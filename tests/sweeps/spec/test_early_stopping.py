@@ -127,7 +127,7 @@ def test_a_folder_of_an_earlier_version_keeps_what_it_began_with(tmp_path: Path)
     (tmp_path / "spec.yaml").write_text(text)
     again = check_spec(with_earlier_defaults(tmp_path, given)).spec
     check_same(tmp_path, again)
-    assert (patience_of(again), again.divergence) == (5, "objective")
+    assert (patience_of(again), again.divergence) == (5, None)
     config = again.configuration({}, None, 0)["early_stopping"]
     assert (config["monitor"], config["check_finite"]) == ("score", True)
     fresh = with_earlier_defaults(tmp_path / "new", given)
