@@ -224,6 +224,19 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
 
 
+_LAUNCH_RULES = """\
+early stopping:
+  on for models of ours and their subclasses, by the objective; off for modules of others unless the base, the space or
+  a named run sets a key of early_stopping. early_stopping: null, false, {monitor: null} and {patience: null} switch it
+  off. The first lines of a launch say which.
+
+an objective that is not finite (key divergence of the spec):
+  loss       a trial has diverged when a loss is not finite at the same moment (a metric with the word loss in its name,
+             or the loss of the last training step), or when it ends without a finite value. The default.
+  objective  a trial has diverged at once.
+"""
+
+
 # Each command: its function, which returns the exit status, and the function that adds its arguments to a parser.
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
     "launch": (launch, _launch_arguments),
@@ -241,6 +254,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (function, add_arguments) in _COMMANDS.items():
         subparser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        if function is launch:
+            subparser.epilog = _LAUNCH_RULES
+            subparser.formatter_class = argparse.RawDescriptionHelpFormatter
         subparser.set_defaults(function=function)
         add_arguments(subparser)
     return parser

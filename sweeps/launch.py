@@ -15,7 +15,8 @@ from sweeps.engines.engine import WorkerCommand
 from sweeps.engines.registry import find_engine
 from sweeps.processes.fork_server import fork_server
 from sweeps.results.older_trials import read_older_sweeps
-from sweeps.run_folder import check_folder, check_same, open_folder
+from sweeps.run_folder import check_folder, check_same, open_folder, with_earlier_defaults
+from sweeps.spec.early_stopping import early_stopping_text
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
@@ -55,7 +56,7 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     check_folder(options.run_dir)
     fork_server().start()
     mode = _wandb_mode(options, spec)
-    checked = check_in_child(spec)
+    checked = check_in_child(with_earlier_defaults(options.run_dir, spec), mode)
     check_same(options.run_dir, checked.spec)
     grid_size(checked.spec)
     dry_run_sampler(checked.spec)
@@ -63,6 +64,9 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     engine_class.check_room(checked.spec, checked.gpus)
     older = read_older_sweeps(checked.spec, options.run_dir)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
+    print(early_stopping_text(spec, checked.spec), flush=True)
+    for note in checked.notes:
+        print(f"note: {note}", flush=True)
     for sweep in older:
         print(sweep, flush=True)
     if dry_run:

@@ -12,8 +12,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from lit_dl.config.keys import get_key
+from lit_dl.config.overlay import overlay
 from lit_dl.files import write_text
+from lit_dl.run.run_config import validations_of
 from lit_dl.tracking import Mode
 from sweeps.results.files import write_results
 from sweeps.results.ranking import RankedConfiguration, ranking, winners
@@ -129,10 +130,11 @@ class Progress:
 
     def _running_trial(self, entry: Mapping[str, Any]) -> RunningTrial:
         elapsed_s, epoch = entry["elapsed_s"], entry["epoch"]
-        epochs = entry["params"].get("trainer.max_epochs", get_key(self.spec.base, "trainer.max_epochs"))
-        if not epoch or not isinstance(epochs, int) or epochs < epoch:
+        sampled = {key: value for key, value in entry["params"].items() if key == "trainer.max_epochs"}
+        last = validations_of(overlay(self.spec.base, sampled).get("trainer") or {})
+        if not epoch or last is None or last < epoch:
             return RunningTrial(elapsed_s)
-        return RunningTrial(elapsed_s, elapsed_s * max(1.0, epochs / (epoch + 0.5)))  # it is within the next epoch
+        return RunningTrial(elapsed_s, elapsed_s * max(1.0, last / (epoch + 0.5)))  # it is within the next one
 
     def n_winners(self) -> int:
         """Returns the number of trials of the best configurations, which are evaluated on the test set."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_dl.errors import StorageError
-from lit_dl.run.epoch_rows import Row, read_rows
+from lit_dl.run.epoch_rows import Row, places_of, read_rows
 
-Curve = list[tuple[int, float]]
-"""A metric by epoch: (epoch, from 1; value)."""
+Curve = list[tuple[float, float]]
+"""A metric by epoch: (epoch, from 1, or a fraction for a moment within an epoch; value)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrialFolder:
         return next((file for file in files if file.is_file()), None)
 
     def read_metrics(self) -> list[Row]:
-        """Returns the rows of `metrics.csv`, one an epoch; none without the file.
+        """Returns the rows of `metrics.csv`; none without the file.
 
         Raises:
             StorageError: The file is damaged.
@@ -75,7 +75,8 @@ class TrialFolder:
 
     def read_curve(self, metric: str) -> Curve:
         """Returns the finite values of a metric by epoch; none where the trial has not logged it."""
-        points = [(row["epoch"], row[metric]) for row in self.read_metrics() if metric in row]
+        rows = self.read_metrics()
+        points = [(place, row[metric]) for place, row in zip(places_of(rows), rows, strict=True) if metric in row]
         return [(epoch, value) for epoch, value in points if math.isfinite(value)]
 
     def read_diagnostics(self) -> list[dict[str, str]]:

@@ -32,6 +32,7 @@ from lit_dl.errors import ConfigError
 from lit_dl.files import expand_path
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
+from lit_dl.run.run_config import EarlyStoppingConfig
 from lit_dl.run.run_result import RunLocation
 
 _TRAINER_DEFAULTS = {
@@ -165,7 +166,10 @@ class LitCLI(RunCommands, LightningCLI):
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
             raise argument_error(str(error), {}) from None
-        check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
+        config = self.config.get(str(self.config.get("subcommand")), self.config)
+        check_seed(config.get("seed_everything"))
+        if (stopping := config.get("early_stopping")) is not None:
+            EarlyStoppingConfig(**vars(stopping)).check()
 
     def complete(self) -> Config:
         """Returns the config with all defaults that can be written, in the form that `lit-dl fit --config` takes."""

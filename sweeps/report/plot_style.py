@@ -125,8 +125,9 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     return {**base, "tickfont": {"size": 12, "color": MUTED}, **more}
 
 
-def epoch_axis(last: int) -> dict[str, Any]:
+def epoch_axis(last: float) -> dict[str, Any]:
     """Returns an axis of the epochs 1 to `last`."""
+    last = math.ceil(last)
     return axis("epoch", tickformat="d", range=[0.5, last + 0.5], **({"dtick": 1} if last <= 20 else {}))
 
 

@@ -18,7 +18,7 @@ from sweeps.spec.other_programs import objective_hint, spec_key_hint
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
-from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, StopRule, SweepSpec, spec_key
+from sweeps.spec.spec import CHECKS, DIVERGENCES, EVALUATIONS, Plugin, SlotSize, StopRule, SweepSpec, spec_key
 from sweeps.spec.value_checks import (
     boolean,
     check_names,
@@ -272,6 +272,7 @@ _OPTIONAL: dict[str, Callable[[Any], Any]] = {
     "warm_start": _warm_start,
     "stop": _stop,
     "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
+    "divergence": lambda value: None if value is None else one_of(value, "divergence", DIVERGENCES),
     "check": lambda value: one_of(value, "check", CHECKS),
     "workers": _workers,
     "timeout": lambda value: _limit(value, "timeout"),

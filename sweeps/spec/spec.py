@@ -9,14 +9,18 @@ from lit_dl.config.keys import Config, flatten, get_key
 from lit_dl.config.overlay import merge, overlay
 from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
+from lit_dl.run.run_config import validations_of
 from sweeps.spec.objective import Objective
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity
 from sweeps.spec.space import Space, Values
 
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
+DIVERGENCES = ("loss", "objective")
 FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
 """Fields that make trials comparable. They must not change between launches of a study; all other fields may."""
+_LATER_KEYS = {"check_finite": True}
+"""Keys of `early_stopping` that folders of earlier versions do not have, with what went without saying."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,10 @@ class SweepSpec:
             counts them.
         stop: When the sweep stops by itself; `None`: after `n_trials`.
         evaluate_test: Trials that are evaluated on the test set: `best`, `all`, or `none`.
+        divergence: When a value of the objective that is not finite makes a trial diverged: `objective`, at once;
+            `loss`, when a loss is not finite either (a metric with the word loss in its name, or the last training
+            step's), or when the trial ends without a finite value. `None`: loss in a new sweep; one that goes on keeps
+            what it began with, and sweeps of earlier versions began with objective.
         check: Extent of the checks before trial 0: `parse`, `build`, or `step`.
         workers: Worker processes; `None`: one per GPU, or one per CPU core.
         timeout: Seconds after which the sweep stops; `None`: no limit.
@@ -103,6 +111,7 @@ class SweepSpec:
     warm_start: list[str] = field(default_factory=list)
     stop: StopRule | None = None
     evaluate_test: str = "best"
+    divergence: str | None = None
     check: str = "step"
     workers: int | None = None
     timeout: float | None = None
@@ -116,9 +125,9 @@ class SweepSpec:
     claims: list[PublishedClaim] = field(default_factory=list)
 
     @property
-    def max_epochs(self) -> int:
-        """Greatest number of epochs of a trial, as in the base. Hyperband takes it as its maximum resource."""
-        return int((self.base.get("trainer") or {}).get("max_epochs") or 20)
+    def last_step(self) -> int | None:
+        """The step of the last value that a trial of the base reports to the pruner; `None`: it depends on the data."""
+        return validations_of(self.base.get("trainer") or {})
 
     def configuration(self, values: Values, run: str | None, seed_number: int) -> Config:
         """Returns the run config of a trial, without defaults.
@@ -139,6 +148,8 @@ class SweepSpec:
             values_of = dict(config.get(group) or {})
             if not values_of.get("monitor"):
                 config[group] = {**values_of, "monitor": first.metric, "mode": first.mode}
+                if group == "early_stopping" and self.divergence == "loss":
+                    config[group]["check_finite"] = False
         return config
 
     def overlay_keys(self, values: Values, run: str | None) -> Values:
@@ -197,6 +208,8 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
     """
     for name in FIXED:
         before, after = (plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
+        if name == "base" and isinstance(get_key(before, "early_stopping"), dict):
+            before = {**before, "early_stopping": {**_LATER_KEYS, **before["early_stopping"]}}
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(

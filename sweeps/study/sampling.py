@@ -132,8 +132,8 @@ def build_pruner(spec: SweepSpec) -> BasePruner:
 
     def complete(_: str, cls: type, arguments: Values) -> Values:
         if issubclass(cls, HyperbandPruner):
-            # "auto" would prune nothing until one trial completes.
-            return {"max_resource": spec.max_epochs, **arguments}
+            # "auto", which is what the first trial that completes comes to, would prune nothing until then.
+            return {"max_resource": spec.last_step or "auto", **arguments}
         return arguments
 
     return pruner_class(spec).build(complete)  # type: ignore[no-any-return]

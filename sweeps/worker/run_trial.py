@@ -107,6 +107,7 @@ def _request(spec: SweepSpec, claim: TrialClaim, context: WorkerContext) -> Tria
         test=spec.evaluate_test == "all",
         timeout_s=spec.trial_timeout_s,
         slot=context.slot,
+        divergence=spec.divergence,
     )
 
 

@@ -237,7 +237,7 @@ def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) 
 WITHOUT_CHECKS = """
 from sweeps import cli, launch
 from sweeps.spec.preflight import Checked
-launch.check_in_child = lambda spec: Checked(spec, 0, [])
+launch.check_in_child = lambda spec, wandb: Checked(spec, 0, [])
 cli.main()
 """
 
@@ -283,7 +283,7 @@ def test_workers_that_join_are_told_how_trials_are_tracked(
     expected: Mode,
 ) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
     base = {**tiny_spec(tmp_path)["base"], "tracking": {"wandb": of_base}}
     spec = resolved_spec(tmp_path, base=base, tracking={"wandb": of_spec} if of_spec else {})
     order = LaunchOptions(tmp_path / "run", None, asked)
@@ -300,7 +300,7 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
         return "offline"
 
     monkeypatch.setattr("sweeps.launch.resolve_wandb_mode", resolve)
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
     monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
     spec = resolved_spec(tmp_path, tracking={"wandb": "auto"})
     assert run(spec, LaunchOptions(tmp_path / "run", None, None)) == 0
@@ -310,7 +310,7 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
 def test_a_launch_says_how_many_older_trials_it_learns_from_and_stores_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
     monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
     older = tmp_path / "older"
     older.mkdir()
