@@ -1,4 +1,3 @@
-# ruff: noqa: B008 - objects as defaults are what is tested
 """Modules of someone else's as templates and documentation of Lightning have them: what is called later is annotated
 as what it makes, arguments are kept as hyperparameters, attributes of the data size the network."""
 
@@ -24,7 +23,7 @@ class Template(Bare):
         others: list[torch.optim.Optimizer] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(logger=False, ignore=["net"])
         self.net = net
 
     def configure_optimizers(self) -> Any:
@@ -67,6 +66,9 @@ class Classes(Bare):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class FromDataset(Bare):

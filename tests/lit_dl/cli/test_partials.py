@@ -20,6 +20,7 @@ from lit_dl.cli.optimizer_types import as_callable
 from lit_dl.config.yaml_io import dump_yaml, load_yaml
 from lit_dl.errors import ConfigError
 
+pytestmark = pytest.mark.filterwarnings("ignore:best.ckpt and last.ckpt leave out hyperparameters")
 Config = dict[str, Any]
 ADAM = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}
 STEP = {"class_path": "StepLR", "init_args": {"step_size": 1}}
@@ -110,12 +111,13 @@ def test_partials_are_swept(tmp_path: Path) -> None:
         ({"optimizer": "Adma"}, "model.optimizer: 'Adma' is not the name of a known Optimizer; did you mean 'Adam'?"),
         ({"optimizer": {"class_path": "Adma", "init_args": {"lr": 1}}},
          "model.optimizer.class_path: 'Adma' is not the name of a known Optimizer; did you mean 'Adam'?"),
-        ({"optimizer": "torch.nn.Linear"}, "model.optimizer: must be a subclass of Optimizer; 'torch.nn.Linear' is not"),
+        ({"optimizer": "torch.nn.Linear"},
+         "model.optimizer: must be a subclass of Optimizer; 'torch.nn.Linear' is not"),
         ({"scheduler": "torch.optim.lr_scheduler.StepLr"},
          "model.scheduler: 'torch.optim.lr_scheduler.StepLr' cannot be imported (AttributeError: module "
          "'torch.optim.lr_scheduler' has no attribute 'StepLr'); did you mean 'torch.optim.lr_scheduler.StepLR'?"),
-        ({"others": ["SGD", "AdamV"]},
-         "model.others.1: 'AdamV' is not the name of a known Optimizer; did you mean 'AdamW'?"),
+        ({"others": ["SGD", "RMSProp"]},
+         "model.others.1: 'RMSProp' is not the name of a known Optimizer; did you mean 'RMSprop'?"),
         ({"net": "nowhere.Net"},
          "model.net: 'nowhere.Net' cannot be imported (ModuleNotFoundError: No module named 'nowhere'); "
          "is its folder in PYTHONPATH?"),
