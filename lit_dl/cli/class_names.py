@@ -53,7 +53,8 @@ def _problem(name: str, bases: tuple[type, ...]) -> str | None:
     except ConfigError as error:
         if "cannot be imported" not in error.problem:  # it is no class
             return None
-        near = suggest(name, paths.values())
+        package = name.split(".")[0] + "."
+        near = suggest(name, (path for path in paths.values() if path.startswith(package)))
         return error.problem.split("; is its folder")[0] + near if near else error.problem
     if inspect.isclass(found) and not issubclass(found, bases):
         return f"must be a subclass of {kinds}; {name!r} is not"

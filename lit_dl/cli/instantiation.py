@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from inspect import signature
 from pathlib import PurePath
 from typing import Any
 
@@ -14,7 +13,7 @@ from jsonargparse.typing import class_from_function
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_dl.config.classes import import_factory
+from lit_dl.config.classes import import_factory, parameters_of
 from lit_dl.errors import ConfigError, LitError, key_prefix
 from lit_dl.files import expand_path
 
@@ -48,7 +47,7 @@ def instantiator(group: str, base: type) -> Callable[..., Any]:
 
 
 def _instantiate(group: str, base: type, cls: type, /, *args: Any, **kwargs: Any) -> Any:
-    more = {} if "dict_kwargs" in signature(cls).parameters else kwargs.pop("dict_kwargs", None) or {}
+    more = {} if "dict_kwargs" in parameters_of(cls) else kwargs.pop("dict_kwargs", None) or {}
     name = getattr(getattr(cls, "wrapped_function", cls), "__name__", cls.__name__)
     with key_prefix(group):
         try:

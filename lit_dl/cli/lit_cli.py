@@ -135,7 +135,8 @@ class LitCLI(RunCommands, LightningCLI):
         assert isinstance(parser, RunParser)
         parser.paths = self.paths
         for group, cls in (("model", self.model_class), ("data", self.datamodule_class)):
-            parser.add_more_arguments(group, cls)
+            if cls is not None:
+                parser.add_more_arguments(group, cls)
         parser.add_run_arguments()
 
     def _parse_ckpt_path(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
 from functools import cached_property
-from inspect import isfunction, signature
+from inspect import isfunction
 from typing import Any
 
 from jsonargparse import Namespace
@@ -17,9 +17,11 @@ from jsonargparse._link_arguments import ActionLink
 from jsonargparse._typehints import ActionTypeHint, subclasses_disabled_remove_class_path
 from jsonargparse._util import object_path_serializer
 from jsonargparse.typing import get_registered_type
+from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_dl.cli.optimizer_types import as_callable
+from lit_dl.config.classes import parameters_of
 from lit_dl.config.keys import Config, flatten, lightning_form
 from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
@@ -52,8 +54,8 @@ class RunParser(LightningArgumentParser):
 
         jsonargparse finds most names that end in `**kwargs` in the source; what it finds has a key of its own.
         """
-        function = getattr(cls, "wrapped_function", getattr(cls, "__init__", None))
-        parameters = signature(function).parameters if function else {}
+        # The `**kwargs` of a module that has no `__init__` take nothing.
+        parameters = {} if cls.__init__ is LightningModule.__init__ else parameters_of(cls)
         if "dict_kwargs" not in parameters and any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
             names = "More arguments for **kwargs of the class, as a mapping of names to values."
             self.add_argument(f"--{group}.dict_kwargs", type=dict[str, Any] | None, help=names)
