@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePath
 from typing import Any
 
@@ -13,7 +13,7 @@ from jsonargparse.typing import class_from_function
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lit_dl.config.classes import import_factory
+from lit_dl.config.classes import import_factory, parameters_of
 from lit_dl.errors import ConfigError, LitError, key_prefix
 from lit_dl.files import expand_path
 
@@ -36,25 +36,29 @@ def _class_from(function: Callable[..., Any], made: Any) -> type[Any]:
 def instantiator(group: str, base: type) -> Callable[..., Any]:
     """Returns a function that calls a class, for `instantiators` of jsonargparse.
 
+    Each `OptimizerCallable` refers to it, and Lightning drops hyperparameters that cannot be pickled, without which a
+    module that asks its `hparams` for its optimizer does not train. So it can be pickled.
+
     Args:
         group: `model` or `data`. Exceptions of the class become a ConfigError with this key.
         base: The class that the object must be of.
     """
+    return partial(_instantiate, group, base)
 
-    def instantiate(cls: type, /, *args: Any, **kwargs: Any) -> Any:
-        name = getattr(getattr(cls, "wrapped_function", cls), "__name__", cls.__name__)
-        with key_prefix(group):
-            try:
-                made = cls(*args, **kwargs)
-            except LitError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise ConfigError("", f"{name} refuses its arguments ({type(error).__name__}: {error})") from error
-            if not isinstance(made, base):
-                raise ConfigError("class_path", f"must make a {base.__name__}; {name} made a {type(made).__name__}")
-        return made
 
-    return instantiate
+def _instantiate(group: str, base: type, cls: type, /, *args: Any, **kwargs: Any) -> Any:
+    more = {} if "dict_kwargs" in parameters_of(cls) else kwargs.pop("dict_kwargs", None) or {}
+    name = getattr(getattr(cls, "wrapped_function", cls), "__name__", cls.__name__)
+    with key_prefix(group):
+        try:
+            made = cls(*args, **{**kwargs, **more})
+        except LitError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigError("", f"{name} refuses its arguments ({type(error).__name__}: {error})") from error
+        if not isinstance(made, base):
+            raise ConfigError("class_path", f"must make a {base.__name__}; {name} made a {type(made).__name__}")
+    return made
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from uuid import uuid4
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.config_parsing import argument_error, parse_run_config
 from lit_dl.cli.console import print_row
 from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
-from lit_dl.cli.links import add_links, links_in, without_targets
+from lit_dl.cli.links import add_links, links_in, source_errors
 from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
 from lit_dl.cli.run_commands import RunCommands
@@ -134,6 +135,9 @@ class LitCLI(RunCommands, LightningCLI):
         """Adds the keys of a run to those of Trainer, module and data."""
         assert isinstance(parser, RunParser)
         parser.paths = self.paths
+        for group, cls in (("model", self.model_class), ("data", self.datamodule_class)):
+            if cls is not None:
+                parser.add_more_arguments(group, cls)
         parser.add_run_arguments()
 
     def _parse_ckpt_path(self) -> None:
@@ -175,8 +179,7 @@ class LitCLI(RunCommands, LightningCLI):
         """Returns the config with all defaults that can be written, in the form that `lit-dl fit --config` takes."""
         parser = self._parser(self.subcommand)
         assert isinstance(parser, RunParser)
-        config = self.config.get(str(self.subcommand), self.config)
-        return parser.complete(without_targets(parser, config, self.links))
+        return parser.complete(self.config.get(str(self.subcommand), self.config))
 
     # The objects
 
@@ -198,7 +201,8 @@ class LitCLI(RunCommands, LightningCLI):
         config = expand_paths(self.config)
         if self.subcommand is None:
             config.trainer = write_below(self.root, config.trainer, confined=self.location is None)
-        self.config_init = self.parser.instantiate(config, instantiators=instantiators)
+        with source_errors(self.links):
+            self.config_init = self.parser.instantiate(config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
@@ -219,6 +223,8 @@ class LitCLI(RunCommands, LightningCLI):
             self.root = run_dir
         arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
         arguments["default_root_dir"] = arguments["default_root_dir"] or self.root
+        # Our default is no bar; one among the callbacks is asked for, and Lightning would refuse it.
+        arguments["enable_progress_bar"] |= any(isinstance(c, ProgressBar) for c in arguments["callbacks"] or [])
         options: dict[str, Any] = {"callbacks": callbacks, "on_row": self.on_row}
         if self.subcommand is None and self.location is None:
             options["scratch"] = self.root

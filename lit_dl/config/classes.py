@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Self, TypeVar, get_type_hints
 
@@ -44,6 +44,11 @@ def import_factory(key: str, path: str, base: type) -> tuple[Callable[..., Any],
         must = f"must be a {base.__name__}, or a function whose return annotation is one"
         raise ConfigError(key, f"{must}; {path!r} is not")
     return found, made
+
+
+def parameters_of(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
+    """Returns the parameters of a class, or of the function that it was made from by `class_from_function`."""
+    return inspect.signature(getattr(cls, "wrapped_function", cls.__init__)).parameters
 
 
 def _returned_class(function: Callable[..., Any]) -> Any:

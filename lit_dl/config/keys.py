@@ -62,7 +62,8 @@ def lightning_form(config: Mapping[str, Any]) -> Config:
         value = result.get(group)
         if isinstance(value, dict) and "class_path" in value:
             path = value.pop("class_path")
-            result[group] = value if path == ours else {"class_path": path, "init_args": value}
+            more = {"dict_kwargs": value.pop("dict_kwargs")} if "dict_kwargs" in value else {}
+            result[group] = value if path == ours else {"class_path": path, "init_args": value, **more}
     return result
 
 

@@ -106,6 +106,18 @@ def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
     assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
 
 
+def test_a_sweep_of_the_example_of_optimizers(tmp_path: Path) -> None:
+    spec = REPOSITORY / "examples" / "any_optimizer.yaml"
+    done = sweeps("launch", spec, "--run_dir", tmp_path / "run", "--wandb", "disabled", "--set", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    rows = read_results(tmp_path / "run")
+    assert [row.outcome for row in rows] == ["completed"] * 8
+    for row in rows:
+        assert ("model.optimizer.momentum" in row.params) == row.params["model.optimizer.class_path"].endswith("SGD")
+        assert ("model.scheduler.gamma" in row.params) == ("ExponentialLR" in row.params["model.scheduler"])
+    assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
+
+
 def test_a_sweep_that_is_good_enough_stops_and_says_why(tmp_path: Path) -> None:
     spec = write_spec(tmp_path, stop={"value": 0.0}, n_trials=6, **QUICK)
     for _ in range(2):  # the second launch starts no trial
