@@ -84,7 +84,15 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status, running_text
+    from sweeps.results.status_file import (
+        STOPPED,
+        count_text,
+        front_lines,
+        how_to_go_on,
+        read_status,
+        running_text,
+        total_text,
+    )
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -93,7 +101,7 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
-    print(f"{found['name']}: {found['state']}, {count_text(found)} of {found['n_trials']}")
+    print(f"{found['name']}: {found['state']}, {count_text(found)} of {total_text(found)}")
     started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
