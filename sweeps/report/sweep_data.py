@@ -122,7 +122,8 @@ def read_sweep(run_dir: Path) -> SweepData:
     results = sorted(read_results(run_dir), key=lambda result: (result.finished or "", result.number))
     spec = load_spec(run_dir / "spec.yaml")
     status = _status(run_dir)
-    state = str(status.get("state") or ("finished" if sum(result.extends is None for result in results) >= spec.n_trials else "unfinished"))
+    ended = sum(result.extends is None for result in results)
+    state = str(status.get("state") or ("finished" if ended >= spec.n_trials else "unfinished"))
     unfinished = _unfinished(run_dir, results, status, state)
     return SweepData(run_dir, spec, results, ranking(results, spec.objectives), unfinished, state)
 

@@ -73,10 +73,11 @@ class Extensions:
         )
 
     @retry_on_outage
-    def start(self, plan: ExtensionPlan) -> None:
-        """Stores a plan and queues its trials."""
+    def start(self, plan: ExtensionPlan | None) -> None:
+        """Stores a plan, if there is one, and queues its trials."""
         with self._handle.lock():
-            self._write(plan)
+            if plan is not None:
+                self._write(plan)
             self.enqueue_missing()
 
     def enqueue_missing(self) -> None:

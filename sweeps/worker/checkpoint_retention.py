@@ -18,8 +18,9 @@ from sweeps.trial_folder import TrialFolder
 class CheckpointRetention:
     """Deletes checkpoints in one run folder, as `keep` of the spec demands.
 
-    Checkpoints of trials that run, that wait to continue, or from which an extension goes on, always stay. Those of the best configuration stay until it
-    has been evaluated on the test set. "Best" is by `sweeps.results.ranking.ranking`, the order that reports show.
+    Checkpoints of trials that run, that wait to continue, or from which an extension goes on, always stay. Those of the
+    best configuration stay until it has been evaluated on the test set. "Best" is by `sweeps.results.ranking.ranking`,
+    the order that reports show.
 
     Args:
         spec: The spec.
