@@ -13,6 +13,7 @@ from sweeps.results.ranking import RankedConfiguration, ranking
 from sweeps.results.trial_result import TrialResult, finished_results
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.extensions import ExtensionPlan
+from sweeps.study.storage import JOURNAL
 from sweeps.study.study import SharedStudy
 from sweeps.trial_folder import TrialFolder
 
@@ -54,14 +55,17 @@ class ExtendRequest:
         return f"--extend {self.epochs}" + (f" --extend_best {self.best}" if self.best else "")
 
 
-def check_extendable(run_dir: Path, spec: SweepSpec) -> None:
-    """Refuses to extend trials whose length is not `trainer.max_epochs` of the base, and a folder without a sweep.
+def check_extendable(run_dir: Path, url: str | None, spec: SweepSpec) -> None:
+    """Refuses to extend trials whose length is not `trainer.max_epochs` of the base, and a folder without a study.
+
+    Args:
+        run_dir: The run folder.
+        url: Storage; `None`: the journal in the run folder.
+        spec: The resolved spec.
 
     Raises:
         ConfigError: See above.
     """
-    if not (run_dir / "spec.yaml").is_file():
-        raise ConfigError("--extend", f"must have a --run_dir with completed trials; {run_dir} holds no sweep")
     for key in (_KEY, "trainer.max_steps"):
         if any(key in parameter.targets() for parameter in spec.space):
             raise ConfigError("--extend", f"does not go with {key} in space, by which each trial has its own length")
@@ -70,6 +74,8 @@ def check_extendable(run_dir: Path, spec: SweepSpec) -> None:
         raise ConfigError("--extend", f"must have trials that end by {_KEY}; trainer.max_steps={steps} ends these")
     if epochs == -1:
         raise ConfigError("--extend", f"must have trials that end by {_KEY}; the base has {_KEY}=-1")
+    if not (run_dir / ("spec.yaml" if url else JOURNAL)).is_file():
+        raise ConfigError("--extend", f"must have a --run_dir with completed trials; {run_dir} has none")
 
 
 def plan_extension(study: SharedStudy, run_dir: Path, request: ExtendRequest) -> tuple[ExtensionPlan | None, str]:

@@ -61,7 +61,7 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     checked = check_in_child(spec)
     check_same(options.run_dir, checked.spec)
     if options.extend is not None:
-        check_extendable(options.run_dir, checked.spec)
+        check_extendable(options.run_dir, options.url, checked.spec)
     grid_size(checked.spec)
     dry_run_sampler(checked.spec)
     engine_class = find_engine(options.engine)

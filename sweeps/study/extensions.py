@@ -91,9 +91,9 @@ class Extensions:
             self._enqueue(plan, trials[number])
 
     def _enqueue(self, plan: ExtensionPlan, trial: FrozenTrial) -> None:
-        attrs = {name: trial.user_attrs[name] for name in ("run", "seed_number") if name in trial.user_attrs}
-        attrs |= {"config_id": config_id_of(trial), "extends": trial.number, "extension": plan.number}
-        attrs |= {"max_epochs": plan.max_epochs[trial.number]}
+        attrs = {name: value for name, value in trial.user_attrs.items() if name in ("run", "seed_number")}
+        attrs |= {"config_id": config_id_of(trial), "extends": trial.number}
+        attrs |= {"max_epochs": plan.max_epochs[trial.number], "extension": plan.number}
         self._handle.study.enqueue_trial(trial.params, user_attrs=attrs)
 
     def unfinished(self, plan: ExtensionPlan) -> list[int]:
