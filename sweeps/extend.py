@@ -113,7 +113,7 @@ def _new_plan(
                 max_epochs[trial.number] = request.target(trial.epochs or 0)
             else:
                 left_out.setdefault(reason, []).append(trial.number)
-    why = "; ".join(f"trial {_numbers(numbers)} {reason}" for reason, numbers in left_out.items())
+    why = "; ".join(f"{reason} (trial {_numbers(numbers)})" for reason, numbers in left_out.items())
     if max_epochs:
         plan = ExtensionPlan(number, asdict(request), max_epochs)
         return plan, f"extend: {_what(plan)}" + (f"; left out: {why}" if why else "")
@@ -131,15 +131,15 @@ def _reasons(entry: RankedConfiguration, request: ExtendRequest, run_dir: Path) 
     chosen = [trial for trial, reason in reasons if reason is None]
     if all((TrialFolder(run_dir, trial.number).checkpoints / "last.ckpt").is_file() for trial in chosen):
         return reasons
-    return [(trial, reason or "has no last.ckpt (see keep)") for trial, reason in reasons]
+    return [(trial, reason or "without last.ckpt, see keep") for trial, reason in reasons]
 
 
 def _why_not(trial: TrialResult, target: int) -> str | None:
     if trial.reason == "early_stopping":
         return "stopped early, where more epochs would not be trained"
     if trial.reason != "max_epochs":
-        return "was stopped by a callback or a limit of its own"
-    return None if target > (trial.epochs or 0) else f"has {trial.epochs} epochs"
+        return "stopped by a callback or a limit of its own"
+    return None if target > (trial.epochs or 0) else f"{trial.epochs} epochs already"
 
 
 def _what(plan: ExtensionPlan) -> str:
