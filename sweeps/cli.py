@@ -26,12 +26,16 @@ _WANDB = ("auto", "offline", "online", "disabled")
 
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
+    from sweeps.extend import ExtendRequest
     from sweeps.launch import LaunchOptions
     from sweeps.launch import launch as run
 
+    extend = ExtendRequest.parse(args.extend, args.extend_best)
+    if (Path(args.spec) / "spec.yaml").is_file():  # a run folder stands for the spec in it
+        args.run_dir, args.spec = args.run_dir or args.spec, os.path.join(args.spec, "spec.yaml")
     spec = read_spec(args)
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
-    return run(spec, LaunchOptions(run_dir, _storage(args), args.wandb, args.engine), args.dry_run)
+    return run(spec, LaunchOptions(run_dir, _storage(args), args.wandb, args.engine, extend), args.dry_run)
 
 
 def read_spec(args: argparse.Namespace) -> SweepSpec:
@@ -84,7 +88,15 @@ def worker(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status, running_text
+    from sweeps.results.status_file import (
+        STOPPED,
+        count_text,
+        front_lines,
+        how_to_go_on,
+        read_status,
+        running_text,
+        total_text,
+    )
     from sweeps.study.liveness import is_alive
 
     found = read_status(Path(args.run_dir))
@@ -93,7 +105,7 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
-    print(f"{found['name']}: {found['state']}, {count_text(found)} of {found['n_trials']}")
+    print(f"{found['name']}: {found['state']}, {count_text(found)} of {total_text(found)}")
     started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
@@ -183,9 +195,17 @@ def replay(args: argparse.Namespace) -> int:
     return replay_trial(Path(args.run_dir), args.trial)
 
 
+_EXTEND = (
+    "completed trials of RUN_DIR go on from their last epoch: 20, to 20 epochs in all; +10, for 10 more. Each is a "
+    "trial of its own, which then stands for the other; n_trials does not count it. A learning-rate schedule that "
+    "depends on max_epochs is that of the new length from there on. Trials that stopped early, and those without "
+    "last.ckpt, are left out and named. The same command goes on after an interruption"
+)
+
+
 def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("spec", metavar="SPEC.yaml", type=expand_path, help="what to sweep; see configs/sweeps")
+    add("spec", metavar="SPEC.yaml", type=expand_path, help="what to sweep, see configs/sweeps; or a RUN_DIR")
     add("--n_trials", metavar="N", help="runs in total, over all interruptions")
     add("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
     add("--engine", choices=tuple(ENGINES), default="local", help="where workers run; default: here")
@@ -193,6 +213,8 @@ def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add("--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR")
     add("--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline")
     add("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
+    add("--extend", metavar="EPOCHS", help=_EXTEND)
+    add("--extend_best", metavar="K", help="extend only the K best configurations; default: all that have completed")
     add("--dry_run", action="store_true", help="check everything, start nothing")
     add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
 

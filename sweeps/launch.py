@@ -13,6 +13,7 @@ from lit_dl.files import write_text
 from lit_dl.tracking import Mode, resolve_wandb_mode
 from sweeps.engines.engine import WorkerCommand
 from sweeps.engines.registry import find_engine
+from sweeps.extend import ExtendRequest, check_extendable, plan_extension
 from sweeps.processes.fork_server import fork_server
 from sweeps.results.older_trials import read_older_sweeps
 from sweeps.run_folder import check_folder, check_same, open_folder, with_earlier_defaults
@@ -35,12 +36,14 @@ class LaunchOptions:
         url: Storage; `None`: the journal in the run folder.
         wandb: Tracking mode; `None`: what the base says.
         engine: local or ray.
+        extend: Which completed trials go on for more epochs; `None`: none that has not begun to.
     """
 
     run_dir: Path
     url: str | None = field(repr=False)
     wandb: Mode | None
     engine: str = "local"
+    extend: ExtendRequest | None = None
 
 
 def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> int:
@@ -58,6 +61,8 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     mode = _wandb_mode(options, spec)
     checked = check_in_child(with_earlier_defaults(options.run_dir, spec), mode)
     check_same(options.run_dir, checked.spec)
+    if options.extend is not None:
+        check_extendable(options.run_dir, options.url, checked.spec)
     grid_size(checked.spec)
     dry_run_sampler(checked.spec)
     engine_class = find_engine(options.engine)
@@ -69,6 +74,9 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
         print(f"note: {note}", flush=True)
     for sweep in older:
         print(sweep, flush=True)
+    if options.extend is not None:
+        _, line = plan_extension(_existing(checked.spec, options), options.run_dir, options.extend)
+        print(line, flush=True)
     if dry_run:
         return 0
     with open_folder(options.run_dir):
@@ -76,11 +84,21 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
         study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
         study.attributes.wandb = mode
         study.warm_start([trial for sweep in older for trial in sweep.fitting])
+        if options.extend is not None:
+            plan, _ = plan_extension(study, options.run_dir, options.extend)
+            study.extensions.start(plan)
         command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
         with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
             about = launch_entries(options.url, mode, len(engine.slots), options.engine)
             progress = Progress(checked.spec, study, options.run_dir, about)
             return SweepSupervisor(study, engine, progress).run()
+
+
+def _existing(spec: SweepSpec, options: LaunchOptions) -> SharedStudy:
+    try:
+        return SharedStudy(options.run_dir, spec, options.url)
+    except LookupError:
+        raise ConfigError("--extend", f"must have a study with completed trials; {spec.name!r} is not there") from None
 
 
 def _summary(checked: Checked) -> str:

@@ -80,11 +80,11 @@ class LiveView:
             self._is_first_update = False
             return  # these trials finished in an earlier launch
         for result in new:
-            self.say(f"{self._line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
+            self.say(f"{self._line(result)}  [{len(results)}/{_total(status)}, {_footer(status)}]")
 
     def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Group:
         ended = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
-        title = Text(f"{status['name']}  {ended}/{status['n_trials']}", style="bold")
+        title = Text(f"{status['name']}  {ended}/{_total(status)}", style="bold")
         size = self.console.size
         table = trial_table(results, status["running"], self.metrics, size.width, size.height - 3)
         return Group(title, table, Text(_footer(status)))
@@ -134,6 +134,10 @@ def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str],
         rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, entry.run or ""))
     blocks = table_blocks(("rank", "trial", *metrics, "epoch", "seconds"), rows, width)
     return Text("\n").join([Text(title, style="bold"), *chain.from_iterable(blocks)])
+
+
+def _total(status: Mapping[str, Any]) -> int:
+    return int(status["n_trials"] + status.get("n_extensions", 0))
 
 
 def _footer(status: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from sweeps.results.ranking import RankedConfiguration, ranking, winners
 from sweeps.results.status_file import STATUS_JSON
 from sweeps.results.trial_result import TrialResult, finished_results
 from sweeps.spec.spec import SweepSpec
+from sweeps.study.configurations import extended_number
 from sweeps.study.liveness import identity
 from sweeps.study.records import now
 from sweeps.study.storage import without_password
@@ -54,7 +55,7 @@ class Progress:
         self.results: list[TrialResult] = []
         self.running: list[dict[str, Any]] = []
         self.publish_s = 0.0
-        self._n_waiting = 0
+        self._n_waiting = self._n_extensions = 0
         self._written = (-1, -1)  # finished trials, and evaluated ones
         self._best: list[RankedConfiguration] = []
 
@@ -75,6 +76,7 @@ class Progress:
             self._written = (finished, len(evaluations))
         self.running = [_running_entry(trial) for trial in trials if trial.state.name == "RUNNING"]
         self._n_waiting = sum(trial.state.name == "WAITING" for trial in trials)
+        self._n_extensions = sum(extended_number(trial) is not None for trial in trials)
         status = self.status(state)
         write_text(self.run_dir / STATUS_JSON, json.dumps(status, indent=1))
         self.publish_s = monotonic() - began
@@ -94,6 +96,7 @@ class Progress:
             **self.about,
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.spec.objectives],
             "n_trials": self.study.attributes.total,
+            "n_extensions": self._n_extensions,
             "counts": counts,
             "outcomes": dict(Counter(result.outcome for result in self.results)),
             "started": self.started,
@@ -124,7 +127,8 @@ class Progress:
         if not durations:
             return None
         running = [self._running_trial(entry) for entry in self.running if entry["elapsed_s"] is not None]
-        waiting = self.study.attributes.total - len(self.results) - len(running)
+        total = self.study.attributes.total + self._n_extensions
+        waiting = total - len(self.results) - len(running)
         workers = max(len(running), int(self.about.get("workers", 0)), 1)
         return round(estimate_left_s(durations, running, max(waiting, 0), workers), 1)
 
@@ -132,7 +136,7 @@ class Progress:
         elapsed_s, epoch = entry["elapsed_s"], entry["epoch"]
         sampled = {key: value for key, value in entry["params"].items() if key == "trainer.max_epochs"}
         last = validations_of(overlay(self.spec.base, sampled).get("trainer") or {})
-        if not epoch or last is None or last < epoch:
+        if not epoch or last is None or last < epoch or entry["extends"] is not None:
             return RunningTrial(elapsed_s)
         return RunningTrial(elapsed_s, elapsed_s * max(1.0, last / (epoch + 0.5)))  # it is within the next one
 
@@ -173,4 +177,5 @@ def _running_entry(trial: FrozenTrial) -> dict[str, Any]:
         "value": values[epoch] if epoch is not None else None,
         "elapsed_s": round((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds(), 1) if since else None,
         "params": trial.params,
+        "extends": extended_number(trial),
     }

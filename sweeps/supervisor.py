@@ -130,6 +130,8 @@ class SweepSupervisor:
         finished = "finished" if reason is None else f"{STOPPED}{reason}"
         state = self.stopping or (finished if self.study.is_finished() else "unfinished")
         self._publish(view, state)
+        if self.stopping is None:  # and the user sees that it has ended, so that the same request is a new one
+            self.study.extensions.end()
         return state
 
     def _stop(self, why: str) -> None:

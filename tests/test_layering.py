@@ -32,7 +32,7 @@ ROOMS = {
         ["spec"],
         ["study"],
         ["engines", "results", "run_folder", "time_left"],
-        ["worker", "report", "status", "live_table"],
+        ["worker", "report", "status", "live_table", "extend"],
         ["live", "replay"],
         ["supervisor"],
         ["launch"],

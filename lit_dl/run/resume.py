@@ -68,7 +68,7 @@ def completed_epochs(run_dir: Path, module: LightningModule, config: Config) -> 
     path = run_dir / "checkpoints" / "last.ckpt"
     if not path.exists():
         return []
-    checkpoint = _load(path)
+    checkpoint = load_last(path)
     _check(checkpoint, module, config_hash(config))
     epochs = int(checkpoint["epoch"]) + 1
     try:
@@ -80,7 +80,12 @@ def completed_epochs(run_dir: Path, module: LightningModule, config: Config) -> 
     return rows
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_last(path: Path) -> dict[str, Any]:
+    """Returns what a `last.ckpt` holds.
+
+    Raises:
+        NotResumableError: It is damaged, or only unpickling can load it.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no error of its own for this

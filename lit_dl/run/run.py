@@ -17,6 +17,7 @@ from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.generator_states import GeneratorStates
 from lit_dl.callbacks.layer_health import LayerHealth
 from lit_dl.callbacks.log_interval import LogInterval
+from lit_dl.callbacks.longer_schedules import LongerSchedules
 from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.config.keys import Config
@@ -138,7 +139,7 @@ class Run:
         # those that are. The resume state must be taken before the best checkpoint is saved, and the epoch completed
         # after all others.
         ours: list[Callback | None] = [EpochSeeds(), self.timing, GeneratorStates(), self.health]
-        ours += [self._resume_state, record, *callbacks, CompleteEpoch(record)]
+        ours += [LongerSchedules(), self._resume_state, record, *callbacks, CompleteEpoch(record)]
         if arguments.get("log_every_n_steps") is None:
             ours.append(LogInterval())
         if self.location is not None:

@@ -17,7 +17,9 @@ from sweeps.results.trial_result import TrialResult
 
 def header(sweep: SweepData) -> Markup:
     """Returns name, state, counts, objectives, and the rule of the ranking as HTML."""
-    facts = f"{sweep.state} · {len(sweep.results)} of {sweep.spec.n_trials} trials have ended"
+    extensions = sum(result.extends is not None for result in sweep.results)
+    facts = f"{sweep.state} · {len(sweep.results) - extensions} of {sweep.spec.n_trials} trials have ended"
+    facts += f", and {extensions} extension{'s' * (extensions > 1)}" if extensions else ""
     counts = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sweep.counts().items())
     objectives = " and ".join(f"{objective.direction} {objective.metric}" for objective in sweep.spec.objectives)
     facts += (f": {counts}" if counts else "") + f" · {objectives}"

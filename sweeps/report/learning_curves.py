@@ -60,10 +60,10 @@ def _choose_curves(sweep: SweepData) -> tuple[list[tuple[TrialResult, Curve]], i
     def badness(trial: TrialResult) -> tuple[bool, float]:
         return not trial.is_completed, math.inf if trial.value is None else sweep.sign * trial.value
 
-    finished = sorted(sweep.results, key=badness)[:MAX_CURVES]
+    finished = sorted(sweep.newest, key=badness)[:MAX_CURVES]
     unfinished = sweep.unfinished[: MAX_CURVES // 2]
     curves = [(trial, sweep.curve(trial.number)) for trial in [*finished, *unfinished]]
-    return [(trial, curve) for trial, curve in curves if curve], len(sweep.results) + len(sweep.unfinished)
+    return [(trial, curve) for trial, curve in curves if curve], len(sweep.newest) + len(sweep.unfinished)
 
 
 def _traces(sweep: SweepData, curves: Sequence[tuple[TrialResult, Curve]]) -> list[Any]:

@@ -28,6 +28,7 @@ OUTCOMES = {
     "failed": ("#D55E00", "x"),
     "running": ("#7b8594", "circle-open"),
     "interrupted": ("#7b8594", "circle-open"),
+    "extended": ("#9dbfdc", "circle-open"),
 }
 # Light is worse, dark is better, so that many poor trials stay in the background.
 WORSE_TO_BETTER = ((0.0, "#d5dfea"), (0.35, "#9dbfdc"), (0.7, "#3f86bd"), (1.0, "#08306b"))

@@ -53,6 +53,11 @@ class SweepData:
         return self.spec.objectives[0].sign
 
     @property
+    def newest(self) -> list[TrialResult]:
+        """Results without those of trials in whose place an extension stands, which has their epochs too."""
+        return [result for result in self.results if not result.is_extended]
+
+    @property
     def completed(self) -> list[TrialResult]:
         return [result for result in self.results if result.is_completed]
 
@@ -117,7 +122,8 @@ def read_sweep(run_dir: Path) -> SweepData:
     results = sorted(read_results(run_dir), key=lambda result: (result.finished or "", result.number))
     spec = load_spec(run_dir / "spec.yaml")
     status = _status(run_dir)
-    state = str(status.get("state") or ("finished" if len(results) >= spec.n_trials else "unfinished"))
+    ended = sum(result.extends is None for result in results)
+    state = str(status.get("state") or ("finished" if ended >= spec.n_trials else "unfinished"))
     unfinished = _unfinished(run_dir, results, status, state)
     return SweepData(run_dir, spec, results, ranking(results, spec.objectives), unfinished, state)
 

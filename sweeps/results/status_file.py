@@ -46,6 +46,12 @@ def count_text(status: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "no trial yet"
 
 
+def total_text(status: Mapping[str, Any]) -> str:
+    """Returns the number of trials that there are to be, such as `10`, or `10 and 3 extensions`."""
+    extensions = status.get("n_extensions", 0)  # older versions wrote none
+    return f"{status['n_trials']}" + (f" and {extensions} extension{'s' * (extensions > 1)}" if extensions else "")
+
+
 def front_lines(status: Mapping[str, Any], most: int = 10) -> list[str]:
     """Returns a heading and a line for each configuration on the Pareto front; none in a sweep with one objective.
 
@@ -71,4 +77,5 @@ def running_text(entry: Mapping[str, Any]) -> str:
     epoch = "no epoch yet" if entry["epoch"] is None else f"epoch {entry['epoch']}"
     value = "" if entry["value"] is None else f"{entry['value']:.6g}"
     seconds = "" if entry["elapsed_s"] is None else f"{entry['elapsed_s']} s"
-    return f"trial {entry['number']}{place}: " + ", ".join(filter(None, (epoch, value, seconds)))
+    extends = "" if entry.get("extends") is None else f", which extends trial {entry['extends']},"
+    return f"trial {entry['number']}{extends}{place}: " + ", ".join(filter(None, (epoch, value, seconds)))

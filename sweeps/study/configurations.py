@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sweeps.spec.spec import SweepSpec
@@ -19,8 +20,31 @@ def config_id_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("config_id", trial.number))
 
 
-def committed_trials(trials: list[FrozenTrial], seeds: int) -> int:
-    """Returns the number of trials that are already committed: existing ones plus seed repeats not queued yet."""
+def extended_number(trial: FrozenTrial) -> int | None:
+    """Returns the number of the trial that this one extends; `None` for a trial that is no extension."""
+    number: int | None = trial.user_attrs.get("extends")
+    return number
+
+
+def extended_by(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Returns the extensions that stand in the place of a trial, by number of that trial: those that have completed."""
+    completed = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    return {extends: trial for trial in completed if (extends := extended_number(trial)) is not None}
+
+
+def newest_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the trials without those in whose place an extension stands."""
+    trials = list(trials)
+    replaced = extended_by(trials)
+    return [trial for trial in trials if trial.number not in replaced]
+
+
+def committed_trials(trials: Iterable[FrozenTrial], seeds: int) -> int:
+    """Returns the number of trials that are already committed: existing ones plus seed repeats not queued yet.
+
+    An extension is no trial of its own.
+    """
+    trials = [trial for trial in trials if extended_number(trial) is None]
     if seeds == 1:
         return len(trials)
     counts = Counter(config_id_of(trial) for trial in trials)

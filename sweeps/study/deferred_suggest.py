@@ -14,8 +14,8 @@ from lit_dl.errors import ConfigError
 from sweeps.spec.space import Space, Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.records import TrialClaim
+from sweeps.study.sampler_view import seen_by_sampler
 from sweeps.study.sampling import build_sampler, suggest_one
-from sweeps.study.warm_start import with_older_trials
 
 _Param = tuple[str, float, BaseDistribution]
 
@@ -42,7 +42,7 @@ class DeferredSuggestion:
         self._trial_id = claim.trial_id
         self._buffer: list[_Param] = []
         study.sampler = build_sampler(spec, claim.number)
-        trial = Trial(with_older_trials(study, older), claim.trial_id)
+        trial = Trial(seen_by_sampler(study, older), claim.trial_id)
         # Without a copy this is the object in the journal storage's memory, and a suggested value would be visible to
         # readers in this process before it is written.
         trial._cached_frozen_trial = deepcopy(trial._cached_frozen_trial)

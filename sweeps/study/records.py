@@ -38,6 +38,8 @@ class TrialClaim:
         run: Name of the configuration in `runs` of the spec; `None` for a sampled configuration.
         config_id: Identifies the configuration; the same for all its repeats over seeds.
         seed_number: Index of the repeat, from 0.
+        extends: Number of the trial from whose last epoch it goes on; `None`: it starts with the first epoch.
+        max_epochs: Number of epochs of a trial that extends another; `None`: as in the base.
     """
 
     number: int
@@ -47,6 +49,8 @@ class TrialClaim:
     run: str | None
     config_id: str
     seed_number: int
+    extends: int | None = None
+    max_epochs: int | None = None
 
     def is_current(self, trial: FrozenTrial) -> bool:
         """Returns whether the trial, as just read, still belongs to this claim."""

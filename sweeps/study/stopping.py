@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from lit_dl.errors import ConfigError
 from sweeps.spec.space import Values
 from sweeps.spec.spec import Plugin, SweepSpec, plain
-from sweeps.study.configurations import config_id_of
+from sweeps.study.configurations import config_id_of, newest_trials
 from sweeps.study.handle import StudyHandle
 from sweeps.study.plugins import PluginClass
 from sweeps.study.retry import retry_on_outage
+from sweeps.study.sampler_view import seen_by_sampler
 
 _ATTRIBUTE = "stopped"
 
@@ -58,7 +59,8 @@ class Stopping:
         if (reason := _value_reached(self._spec, self._handle.trials([TrialState.COMPLETE]))) is not None:
             return reason
         terminator = self._spec.stop.terminator
-        if terminator is not None and build_terminator(terminator).should_terminate(self._handle.study):
+        seen = seen_by_sampler(self._handle.study)
+        if terminator is not None and build_terminator(terminator).should_terminate(seen):
             return f"{terminator.class_path} expects too little from more trials"
         return None
 
@@ -67,7 +69,7 @@ def _value_reached(spec: SweepSpec, completed: list[FrozenTrial]) -> str | None:
     """Returns which configuration has reached the value of the rule, by the mean over all its seeds."""
     objective, goal = spec.objectives[0], spec.stop.value if spec.stop else None
     groups: dict[str, list[FrozenTrial]] = {}
-    for trial in completed if goal is not None else []:
+    for trial in newest_trials(completed) if goal is not None else []:
         groups.setdefault(config_id_of(trial), []).append(trial)
     for trials in groups.values():
         mean = fmean(trial.values[0] for trial in trials)

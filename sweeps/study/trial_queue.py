@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import committed_trials, config_id_of
+from sweeps.study.configurations import committed_trials, config_id_of, extended_number
 from sweeps.study.crashes import too_many_failures
 from sweeps.study.deferred_suggest import DeferredSuggestion
 from sweeps.study.handle import StudyHandle
@@ -41,6 +41,11 @@ from sweeps.study.records import TrialClaim, now
 from sweeps.study.recovery import Recovery
 from sweeps.study.stopping import Stopping
 from sweeps.study.warm_start import read_older_trials
+
+
+def is_waiting(trial: FrozenTrial, has_stopped: bool) -> bool:
+    """Returns whether a trial waits to be claimed: a sweep that has stopped by its rule still extends trials."""
+    return trial.state == TrialState.WAITING and (not has_stopped or extended_number(trial) is not None)
 
 
 class TrialQueue:
@@ -53,7 +58,7 @@ class TrialQueue:
         handle: The open study.
         spec: The spec.
         recovery: Requeues what interrupted claims left behind.
-        stopping: Knows whether the sweep has stopped by its rule; then nothing more is handed out.
+        stopping: Knows whether the sweep has stopped by its rule; then only extensions are handed out.
     """
 
     def __init__(self, handle: StudyHandle, spec: SweepSpec, recovery: Recovery, stopping: Stopping) -> None:
@@ -88,12 +93,11 @@ class TrialQueue:
             `None` when there is nothing to claim.
         """
         trials = self._recovery.requeue_incomplete_claims(self._owner, self._claimed)
-        waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         attrs = self._handle.study.user_attrs
-        if self._stopping.reason_in(attrs) is not None:
-            return None
-        is_complete = waiting is None and committed_trials(trials, self._spec.seeds) >= attrs["total"]
-        if is_complete or too_many_failures(trials, attrs, self._spec.max_failures):
+        has_stopped = self._stopping.reason_in(attrs) is not None
+        waiting = next((trial for trial in trials if is_waiting(trial, has_stopped)), None)
+        is_complete = has_stopped or committed_trials(trials, self._spec.seeds) >= attrs["total"]
+        if (waiting is None and is_complete) or too_many_failures(trials, attrs, self._spec.max_failures):
             return None
         self._handle.check_lock()
         self._owner, self._claimed = {**identity(), "slot": slot, "since": now()}, None
@@ -132,6 +136,8 @@ class TrialQueue:
             run=trial.user_attrs.get("run"),
             config_id=config_id_of(trial),
             seed_number=trial.user_attrs.get("seed_number", 0),
+            extends=extended_number(trial),
+            max_epochs=trial.user_attrs.get("max_epochs"),
         )
 
     @cached_property
