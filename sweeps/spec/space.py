@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lit_dl.config.keys import normal_key, short_key
+from lit_dl.config.yaml_io import yaml_text
 from lit_dl.errors import ConfigError
 
 Values = dict[str, Any]
@@ -57,15 +58,26 @@ class Parameter:
         return all(values.get(name) in options for name, options in self.when.items())
 
     def options(self) -> list[Any]:
-        """Returns the choices of the sampler: names of presets, or choices as the storage holds them."""
+        """Returns the choices of the sampler: names of presets, or choices as the storage holds them.
+
+        Lists and mappings are JSON text there; where two have the same, as `{1: a}` and `{"1": a}`, they are YAML text.
+        """
         if self.presets is not None:
             return list(self.presets)
-        return [self.stored(choice) for choice in self.choices or []]
+        options = [_storable(choice) for choice in self.choices or []]
+        return [
+            yaml_text(choice) if isinstance(choice, list | dict) and options.count(option) > 1 else option
+            for choice, option in zip(self.choices or [], options, strict=True)
+        ]
 
-    @staticmethod
-    def stored(value: Any) -> Any:
-        """Returns a choice as Optuna's storage holds it: lists and mappings as JSON text."""
-        return json.dumps(value) if isinstance(value, list | dict) else value
+    def stored(self, value: Any) -> Any:
+        """Returns a choice as Optuna's storage holds it."""
+        same = (option for choice, option in self._choices() if repr(choice) == repr(value))
+        return next(same, _storable(value))
+
+    def _choices(self) -> Iterator[tuple[Any, Any]]:
+        """Yields each choice, with the option that stands for it."""
+        return zip(self.choices or [], self.options() if self.choices else [], strict=True)
 
     def checked_values(self) -> list[Any]:
         """Returns the values that are checked before trial 0: every option, or both bounds of a range."""
@@ -80,9 +92,7 @@ class Parameter:
         if self.presets is not None:
             return self.presets[value]
         if self.choices is not None:
-            value = next(
-                (choice for choice, option in zip(self.choices, self.options(), strict=True) if option == value), value
-            )
+            value = next((choice for choice, option in self._choices() if option == value), value)
         return {normal_key(self.name): value}
 
     def targets(self) -> set[str]:
@@ -194,6 +204,16 @@ class Space:
     def dump(self) -> Values:
         """Returns the space as a spec holds it."""
         return {parameter.name: parameter.dump() for parameter in self}
+
+
+def _storable(value: Any) -> Any:
+    """Returns a value as JSON holds it: what is no scalar as text."""
+    if isinstance(value, str | int | float | None):
+        return value
+    try:
+        return json.dumps(value)
+    except TypeError:  # a date, or a key that is one
+        return yaml_text(value)
 
 
 def _ordered(parameters: Mapping[str, Parameter]) -> list[Parameter]:

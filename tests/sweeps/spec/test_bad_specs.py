@@ -28,6 +28,7 @@ from bad_input.values import OBJECTIVES, VALUES
 
 from lit_dl.errors import ConfigError, LitError
 from sweeps.cli import build_parser, read_spec
+from sweeps.spec.parse_space import check_distinct_options
 from sweeps.spec.preflight import check_spec
 from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
@@ -68,7 +69,9 @@ def read(case: Case) -> SweepSpec:
 def test_a_spec_is_refused(case: Case, sweep: ValidSweep) -> None:
     sweep.write(case)
     with sweep.unchanged(), pytest.raises(LitError) as caught:
-        check_spec(read(case))
+        spec = read(case)
+        check_distinct_options(spec.space)  # as a launch does in a new folder
+        check_spec(spec)
     check_line(str(caught.value), case.starts, case.says)
     assert case.silent_about is None or case.silent_about not in str(caught.value)
 
