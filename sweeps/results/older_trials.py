@@ -10,6 +10,7 @@ from lit_dl.errors import ConfigError, LitError
 from lit_dl.files import expand_path
 from sweeps.results.files import read_results
 from sweeps.results.trial_result import TrialResult
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Parameter
 from sweeps.spec.spec import SweepSpec
@@ -76,6 +77,9 @@ def _fits(spec: SweepSpec, result: TrialResult) -> bool:
     """Returns whether a trial could have been sampled from the space of now, with the parameters that it has."""
     if any(objective.metric not in result.best for objective in spec.objectives[1:]):
         return False
+    if isinstance(spec.space, FunctionSpace):  # which alone knows what goes together
+        known = spec.space.parameters
+        return all(name in known and _contains(known[name], value) for name, value in result.params.items())
     missing = object()
     sample = spec.space.sample(lambda parameter: result.params.get(parameter.name, missing))
     return sample.keys() == result.params.keys() and all(

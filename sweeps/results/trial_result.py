@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lit_dl.run.epoch_rows import with_test_metrics
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import config_id_of
+from sweeps.study.configurations import config_id_of, sample_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -121,7 +121,7 @@ class TrialResult:
         tested = evaluation.metrics if evaluation else {}
         is_completed = trial.state.name == "COMPLETE"
         run = trial.user_attrs.get("run")
-        config = {**spec.base, **spec.overlay_keys(trial.params, run)}
+        config = {**spec.base, **spec.overlay_keys(sample_of(trial), run)}
         names = ("best_epoch", "epochs", "attempt", "slot", "started", "finished", "elapsed_s")
         return cls(
             number=trial.number,

@@ -9,9 +9,10 @@ from typing import Any
 from lit_dl.config.keys import flatten, normal_key, short_key
 from lit_dl.config.yaml_io import yaml_text
 from lit_dl.errors import ConfigError, suggest
+from sweeps.spec.define_by_run import FunctionSpace, SuggestedParameter
 from sweeps.spec.other_programs import refuse_parameter
 from sweeps.spec.space import FIELDS, Parameter, Space, Values
-from sweeps.spec.value_checks import boolean, finite_number, is_number
+from sweeps.spec.value_checks import boolean, finite_number, is_number, mapping_or_null, whole_number
 
 
 def parse_space(given: object) -> Space:
@@ -22,6 +23,8 @@ def parse_space(given: object) -> Space:
     """
     if not isinstance(given, Mapping):
         raise ConfigError("space", f"must be a mapping of keys to ranges, choices or presets; got {given!r}")
+    if isinstance(given.get("function"), str):
+        return _parse_function(given)
     parsed = {name: _parse_parameter(str(name), entry) for name, entry in given.items()}
     parameters = {
         name: replace(parameter, when=_stored_conditions(parameter, parsed)) for name, parameter in parsed.items()
@@ -32,6 +35,21 @@ def parse_space(given: object) -> Space:
     space = Space(parameters)
     _check_overlaps(space)
     return space
+
+
+def _parse_function(given: Mapping[str, Any]) -> FunctionSpace:
+    """Returns a space whose values a function suggests. What its function was seen to suggest is in resolved specs."""
+    for key in given:
+        if key not in ("function", "parameters", "points"):
+            raise ConfigError(
+                f"space.{key}", f"does not go with space.function, which returns all keys; return {key} there"
+            )
+    entries = mapping_or_null(given.get("parameters"), "space.parameters")
+    parameters = {name: SuggestedParameter(**vars(_parse_parameter(name, entry))) for name, entry in entries.items()}
+    points = given.get("points")
+    return FunctionSpace(
+        given["function"], parameters, None if points is None else whole_number(points, "space.points", 1)
+    )
 
 
 def _parse_parameter(name: str, entry: object) -> Parameter:
@@ -131,8 +149,8 @@ def check_distinct_options(space: Space) -> None:
                 one, other = choices[options.index(option)], choices[number]
                 raise ConfigError(
                     f"space.{parameter.name}.choices",
-                    f"must not hold two values that a sampler cannot tell apart, as they are equal in Python or in text; got "
-                    f"{one!r} and {other!r}; give each a name in presets",
+                    "must not hold two values that a sampler cannot tell apart, as they are equal in Python or in text;"
+                    f" got {one!r} and {other!r}; give each a name in presets",
                 )
 
 

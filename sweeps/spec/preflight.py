@@ -26,6 +26,7 @@ from lit_dl.errors import ConfigError, LitError, never_logged
 from sweeps.processes.fork_server import fork_server, parent_channel
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.spec.branches import check_branches, unknown_keys_of_space
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.first_step import logged_in_first_step
 from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
@@ -92,7 +93,12 @@ def check_spec(spec: SweepSpec) -> Checked:
     """
     import torch
 
+    from sweeps.spec.explore_function import explored
+
     torch.set_num_threads(1)
+    if isinstance(spec.space, FunctionSpace):
+        count_up_to = spec.n_trials if spec.sampler.class_path.endswith("BruteForceSampler") else 0
+        spec = replace(spec, space=explored(spec.space, count_up_to))
     _check_keys(spec)
     _check_metrics_of_ours(spec)
     spec = replace(spec, base=complete_base(spec.base))
@@ -125,7 +131,7 @@ def _check_keys(spec: SweepSpec) -> None:
 def _check_metrics_of_ours(spec: SweepSpec) -> None:
     """Refuses metrics that a model of ours never logs; its class lists them, so this needs no training step."""
     path = class_paths(spec.base)[0]
-    if path not in OUR_MODELS or "model.class_path" in {key for p in spec.space for key in p.targets()}:
+    if path not in OUR_MODELS or spec.space.spec_keys("model.class_path"):
         return
     import lit_dl
 

@@ -162,8 +162,8 @@ class Space:
         """Returns the dotted keys that a sample sets, with their values."""
         return {key: value for name in values for key, value in self.parameters[name].keys(values[name]).items()}
 
-    def branches(self) -> Iterator[tuple[Parameter, Values]]:
-        """Yields each parameter with each of its checked values, as a sample.
+    def branches(self) -> Iterator[tuple[str, Values]]:
+        """Yields each parameter with each of its checked values: what that is called in errors, and the sample.
 
         All other parameters have their first value, or the value that the conditions of the parameter need.
         """
@@ -172,7 +172,7 @@ class Space:
                 fixed = {parameter.name: value, **self._condition_values(parameter)}
                 sample = self.sample(lambda p, fixed=fixed: fixed.get(p.name, p.checked_values()[0]))  # type: ignore[misc]
                 if sample.get(parameter.name) == value:
-                    yield parameter, sample
+                    yield f"with {value!r} of space.{parameter.name}", sample
 
     def first(self) -> Values:
         """Returns the sample with the first option or the lower bound of each parameter."""
@@ -201,9 +201,24 @@ class Space:
                     )
         return Space(typed)
 
+    def origin(self, key: str) -> str:
+        """Returns which parameter sets a dotted key, for errors; an empty text if none does."""
+        return next((f"space.{parameter.name}" for parameter in self if key in parameter.targets()), "")
+
+    def spec_keys(self, target: str) -> list[str]:
+        """Returns the keys of the spec under which the space sets a dotted key."""
+        return [parameter.spec_key(target) for parameter in self if target in parameter.targets()]
+
+    def load(self) -> None:
+        """Imports what sampling needs: nothing."""
+
     def dump(self) -> Values:
         """Returns the space as a spec holds it."""
         return {parameter.name: parameter.dump() for parameter in self}
+
+    def identity(self) -> Values:
+        """Returns what must stay the same while a sweep goes on, as a spec holds it."""
+        return self.dump()
 
 
 def _storable(value: Any) -> Any:

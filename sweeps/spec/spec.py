@@ -153,7 +153,7 @@ class SweepSpec:
     def _run_keys(self, run: str) -> Values:
         keys: Values = {}
         for name, value in self.runs[run].items():
-            parameter = self.space.parameters.get(name)
+            parameter = self.space.parameters[name] if name in self.space else None
             keys.update(parameter.keys(parameter.stored(value)) if parameter else {name: value})
         return keys
 
@@ -196,7 +196,7 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
         ConfigError: One of the `FIXED` fields differs.
     """
     for name in FIXED:
-        before, after = (plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
+        before, after = (spec.space.identity() if name == "space" else getattr(spec, name) for spec in (old, new))
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from sweeps.spec.define_by_run import FunctionSpace
+from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+
+OVERLAY = "overlay"
+"""The user attribute with the keys that a function returned for a trial. It is not called for the trial again."""
+
+
+def sample_of(trial: FrozenTrial) -> Values:
+    """Returns the sample that a trial was given: what a function returned, or its values by parameter."""
+    sample: Values = trial.user_attrs.get(OVERLAY, trial.params)
+    return sample
 
 
 def config_id_of(trial: FrozenTrial) -> str:
@@ -31,6 +43,8 @@ def committed_trials(trials: list[FrozenTrial], seeds: int) -> int:
 def is_sampled(trial: FrozenTrial, trials: list[FrozenTrial], spec: SweepSpec) -> bool:
     """Returns whether a claim of the trial was completed: its parameters are stored and its repeats are queued."""
     run = trial.user_attrs.get("run")
+    if run is None and isinstance(spec.space, FunctionSpace) and OVERLAY not in trial.user_attrs:
+        return False
     names = spec.space.parameters if run is None else spec.runs[run]
     if any(name in spec.space for name in names) and not trial.params:
         return False

@@ -22,6 +22,7 @@ from bad_input.commands import SWEEPS_COMMANDS
 from bad_input.counts import COUNTS
 from bad_input.files import FILES
 from bad_input.folders import other_directions, used_folder
+from bad_input.functions import FUNCTIONS
 from bad_input.good import GOOD
 from bad_input.launches import COMMAND_LINE, FOLDERS, LAUNCHES, STORAGES
 from bad_input.plugins import PLUGINS
@@ -48,6 +49,7 @@ KINDS = {
     "when": WHEN,
     "presets": PRESETS,
     "runs": RUNS,
+    "functions": FUNCTIONS,
     "objectives": OBJECTIVES,
     "values": VALUES,
     "classes": CLASSES,

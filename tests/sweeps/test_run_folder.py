@@ -150,7 +150,7 @@ def test_a_fault_of_ours_leaves_everything_to_look_at(tmp_path: Path) -> None:
 
 def test_a_folder_that_began_with_choices_equal_in_python_goes_on(tmp_path: Path) -> None:
     spec = study_spec(space={"model.step": {"choices": [1, 1.0]}})
-    with pytest.raises(ConfigError, match="1 and 1.0"):
+    with pytest.raises(ConfigError, match=r"1 and 1\.0"):
         check_same(tmp_path, spec)
     (tmp_path / "spec.yaml").write_text(spec.dump())
     check_same(tmp_path, load_spec(tmp_path / "spec.yaml"))

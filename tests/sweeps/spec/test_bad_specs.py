@@ -16,6 +16,7 @@ from bad_input.classes import CLASSES
 from bad_input.combinations import COMBINATIONS
 from bad_input.counts import COUNTS
 from bad_input.files import FILES
+from bad_input.functions import FUNCTIONS
 from bad_input.good import GOOD
 from bad_input.plugins import PLUGINS
 from bad_input.published import PUBLISHED
@@ -46,6 +47,7 @@ TABLE = {
     "when": WHEN,
     "presets": PRESETS,
     "runs": RUNS,
+    "functions": FUNCTIONS,
     "objectives": OBJECTIVES,
     "values": VALUES,
     "classes": CLASSES,
@@ -65,13 +67,18 @@ def read(case: Case) -> SweepSpec:
     return read_spec(build_parser().parse_args(["launch", SWEEP, *case.args]))
 
 
+def check_new(case: Case) -> None:
+    """What a launch does with the spec of a new run folder."""
+    spec = read(case)
+    check_distinct_options(spec.space)
+    check_spec(spec)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_spec_is_refused(case: Case, sweep: ValidSweep) -> None:
     sweep.write(case)
     with sweep.unchanged(), pytest.raises(LitError) as caught:
-        spec = read(case)
-        check_distinct_options(spec.space)  # as a launch does in a new folder
-        check_spec(spec)
+        check_new(case)
     check_line(str(caught.value), case.starts, case.says)
     assert case.silent_about is None or case.silent_about not in str(caught.value)
 
