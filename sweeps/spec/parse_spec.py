@@ -13,6 +13,7 @@ from lit_dl.config.overlay import overlay
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError, suggest
 from lit_dl.files import expand_path
+from sweeps.spec.constraint import parse_constraints
 from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.objective import DIRECTIONS, Objective
 from sweeps.spec.other_programs import objective_hint, spec_key_hint
@@ -268,6 +269,7 @@ def _limit(value: object, key: str) -> float | None:
 
 # How each optional key is parsed. A key that is not given has the default of `SweepSpec`.
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
+    "constraints": parse_constraints,
     "sampler": lambda value: SweepSpec.sampler if value is None else parse_plugin(value, "sampler"),
     "pruner": lambda value: None if value is None else parse_plugin(value, "pruner"),
     "warm_start": _warm_start,

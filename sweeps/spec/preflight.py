@@ -26,6 +26,7 @@ from lit_dl.errors import ConfigError, LitError, never_logged
 from sweeps.processes.fork_server import fork_server, parent_channel
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.spec.branches import check_branches, unknown_keys_of_space
+from sweeps.spec.constraint import check_logged
 from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.first_step import logged_in_first_step
 from sweeps.spec.range_types import typed_space
@@ -108,6 +109,8 @@ def check_spec(spec: SweepSpec) -> Checked:
         check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
     metrics = logged_in_first_step(spec, config) if spec.check == "step" else []
+    if metrics:
+        check_logged(spec.constraints, metrics)
     on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
     return Checked(spec, 0 if on_cpu else torch.cuda.device_count(), metrics)
 
@@ -139,8 +142,10 @@ def _check_metrics_of_ours(spec: SweepSpec) -> None:
     for objective in spec.objectives:
         if objective.metric not in logged:
             raise never_logged("objective.metric", objective.metric, logged)
+    # Callbacks may log metrics with other prefixes.
+    check_logged([name for name in spec.constraints if name.startswith(("train/", "val/"))], logged)
     for key, quantity, _ in spec.quantities():
-        like = re.sub(r"^test\w*/", "val/", quantity.metric)  # callbacks may log metrics with other prefixes
+        like = re.sub(r"^test\w*/", "val/", quantity.metric)
         if like.startswith(("train/", "val/")) and like not in logged:
             raise never_logged(f"{key}.metric", quantity.metric, logged)
 

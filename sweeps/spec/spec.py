@@ -9,13 +9,14 @@ from lit_dl.config.keys import Config, flatten, get_key
 from lit_dl.config.overlay import merge, overlay
 from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
+from sweeps.spec.constraint import Constraint
 from sweeps.spec.objective import Objective
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity
 from sweeps.spec.space import Space, Values
 
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
-FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
+FIXED = ("name", "objectives", "constraints", "space", "runs", "seeds", "base")
 """Fields that make trials comparable. They must not change between launches of a study; all other fields may."""
 
 
@@ -69,6 +70,7 @@ class SweepSpec:
         objectives: Metrics to optimize. Checkpoints and early stopping monitor the first.
         n_trials: Trials in total, over all launches.
         space: The search space.
+        constraints: Bounds that the best configuration must meet, by the name of the metric or figure.
         runs: Named configurations to run before sampling, each as dotted keys and values.
         seeds: Repeats of each configuration, with seeds counted up from the seed of the base.
         sampler: A sampler of Optuna.
@@ -96,6 +98,7 @@ class SweepSpec:
     objectives: list[Objective]
     n_trials: int
     space: Space
+    constraints: dict[str, Constraint] = field(default_factory=dict)
     runs: dict[str, Values] = field(default_factory=dict)
     seeds: int = 1
     sampler: Plugin = Plugin("TPESampler")
@@ -176,6 +179,8 @@ def plain(value: Any) -> Any:
     """Returns the value of a field as YAML can hold it."""
     if isinstance(value, list):
         return [plain(element) for element in value]
+    if isinstance(value, dict):
+        return {key: plain(element) for key, element in value.items()}
     if isinstance(value, Space | PublishedTable | PublishedClaim):
         return value.dump()
     return {f.name: plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
@@ -196,7 +201,9 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
         ConfigError: One of the `FIXED` fields differs.
     """
     for name in FIXED:
-        before, after = (spec.space.identity() if name == "space" else getattr(spec, name) for spec in (old, new))
+        before, after = (
+            spec.space.identity() if name == "space" else plain(getattr(spec, name)) for spec in (old, new)
+        )
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(
