@@ -20,6 +20,7 @@ from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
 from sweeps.study.rehearsal import dry_run_sampler
+from sweeps.study.sampler_notes import sampler_notes
 from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
 from sweeps.supervisor import SweepSupervisor
@@ -63,8 +64,8 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     engine_class.check_room(checked.spec, checked.gpus)
     older = read_older_sweeps(checked.spec, options.run_dir)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
-    for sweep in older:
-        print(sweep, flush=True)
+    for line in [*older, *sampler_notes(checked.spec)]:
+        print(line, flush=True)
     if dry_run:
         return 0
     with open_folder(options.run_dir):

@@ -15,7 +15,7 @@ _MAX_ROWS = 12
 _MAX_HEAD = 16
 _INDENT = "      "
 _STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
-_STYLES |= {"infeasible": "yellow"}
+_STYLES["infeasible"] = "yellow"
 
 
 @dataclass(frozen=True)

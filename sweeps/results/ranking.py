@@ -112,11 +112,11 @@ def winners(ranked: Sequence[RankedConfiguration]) -> list[RankedConfiguration]:
 
 
 def none_feasible(ranked: Sequence[RankedConfiguration]) -> str:
-    """Returns that no configuration meets the constraints, with the nearest; empty text if one does, or none is ranked."""
+    """Returns that no configuration meets the constraints, and which is nearest; an empty text if any does."""
     if not ranked or not ranked[0].infeasible:
         return ""
-    nearest = ranked[0]
-    return f"no completed trial meets the constraints; the nearest is trial {nearest.best_trial.number}: {nearest.infeasible}"
+    nearest = f"trial {ranked[0].best_trial.number}: {ranked[0].infeasible}"
+    return f"no completed trial meets the constraints; the nearest is {nearest}"
 
 
 def _configuration(trials: list[TrialResult], sign: float, on_pareto_front: bool) -> RankedConfiguration:

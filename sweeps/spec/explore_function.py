@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import optuna
@@ -84,7 +85,7 @@ def _calls(space: FunctionSpace, study: optuna.Study) -> Iterator[tuple[Suggesti
         if not left:
             break
         fixed = left.pop(0)
-        trial, suggestion = _call(space, study, lambda name, d, fixed=fixed: _chosen(d, fixed.get(name, _UNSET)))
+        trial, suggestion = _call(space, study, partial(_choose, fixed))
         yield suggestion, trial.distributions
         seen |= {(name, repr(value)) for name, value in trial.params.items()}
         for name, distribution in trial.distributions.items():
@@ -115,12 +116,10 @@ def _call(space: FunctionSpace, study: optuna.Study, choose: Choose) -> tuple[op
     return trial, Suggestion(trial.params, keys)
 
 
-_UNSET = object()
-
-
-def _chosen(distribution: BaseDistribution, value: Any) -> Any:
-    """Returns a value if a distribution has it, else its first."""
+def _choose(fixed: Values, name: str, distribution: BaseDistribution) -> Any:
+    """Returns the fixed value of a parameter if its distribution has it, else its first."""
     values = _checked_values(distribution)
+    value = fixed.get(name, values[0])
     return value if value in values else values[0]
 
 

@@ -32,7 +32,7 @@ from bad_input.space import CHOICES, PRESETS, RANGES, RUNS, WHEN
 from bad_input.sweep import ValidSweep, check_line, data_folder, resolved_text, valid_sweep
 from bad_input.types import TYPES
 from bad_input.unknown_keys import UNKNOWN_KEYS
-from bad_input.values import OBJECTIVES, VALUES
+from bad_input.values import CONSTRAINTS, OBJECTIVES, VALUES
 from forked import run_python
 
 from sweeps.cli import main
@@ -51,6 +51,7 @@ KINDS = {
     "runs": RUNS,
     "functions": FUNCTIONS,
     "objectives": OBJECTIVES,
+    "constraints": CONSTRAINTS,
     "values": VALUES,
     "classes": CLASSES,
     "plugins": PLUGINS,

@@ -25,7 +25,7 @@ from bad_input.space import CHOICES, PRESETS, RANGES, RUNS, WHEN
 from bad_input.sweep import ValidSweep, check_line, valid_sweep
 from bad_input.types import TYPES
 from bad_input.unknown_keys import UNKNOWN_KEYS
-from bad_input.values import OBJECTIVES, VALUES
+from bad_input.values import CONSTRAINTS, OBJECTIVES, VALUES
 
 from lit_dl.errors import ConfigError, LitError
 from sweeps.cli import build_parser, read_spec
@@ -49,6 +49,7 @@ TABLE = {
     "runs": RUNS,
     "functions": FUNCTIONS,
     "objectives": OBJECTIVES,
+    "constraints": CONSTRAINTS,
     "values": VALUES,
     "classes": CLASSES,
     "published": PUBLISHED,

@@ -192,7 +192,7 @@ def test_brute_force_tries_all_that_is_suggested_once(tmp_path: Path) -> None:
 
 def test_a_grid_is_refused_with_the_reason() -> None:
     with pytest.raises(
-        ConfigError, match="^sampler: must not be GridSampler with space.function, .* BruteForceSampler"
+        ConfigError, match=r"^sampler: must not be GridSampler with space\.function, .* BruteForceSampler"
     ):
         grid_size(spec_by("conditional", sampler="GridSampler"))
 
