@@ -18,7 +18,11 @@ from sweeps.results.trial_result import TrialResult
 def header(sweep: SweepData) -> Markup:
     """Returns name, state, counts, objectives, and the rule of the ranking as HTML."""
     facts = f"{sweep.state} · {len(sweep.results)} of {sweep.spec.n_trials} trials have ended"
-    counts = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sweep.counts().items())
+    infeasible = sum(bool(result.infeasible) for result in sweep.results)
+    more = {"completed": f", {infeasible} of them infeasible" if infeasible else ""}
+    counts = ", ".join(
+        f"{n} {outcome.replace('_', ' ')}{more.get(outcome, '')}" for outcome, n in sweep.counts().items()
+    )
     objectives = " and ".join(f"{objective.direction} {objective.metric}" for objective in sweep.spec.objectives)
     facts += (f": {counts}" if counts else "") + f" · {objectives}"
     return render("header.html", name=sweep.spec.name, facts=facts, rule=_rule(sweep))
