@@ -80,12 +80,13 @@ class FunctionSpace(Space):
     points: int | None = None
     suggestions: list[Suggestion] = field(default_factory=list)
 
-    def __contains__(self, name: str) -> bool:
-        return False  # no key of a run config is a parameter: the function alone knows what a parameter sets
-
     def name_of(self, key: str) -> str:
-        """Returns the key: a named run sets it without the function."""
+        """Returns the key: the function alone knows which keys a parameter sets."""
         return key
+
+    def parameter_of(self, key: str) -> Parameter | None:  # noqa: ARG002
+        """Returns `None`: a named run sets its keys without the function."""
+        return None
 
     @property
     def is_conditional(self) -> bool:

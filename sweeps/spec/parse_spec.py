@@ -188,8 +188,8 @@ def _runs(given: Values, space: Space) -> dict[str, Values]:
         keys = flatten(normalize(mapping(entry or {}, f"runs.{name}")))
         values = {space.name_of(normal_key(key)): value for key, value in keys}
         for key, value in values.items():
-            if key in space:
-                _check_run_value(f"runs.{name}.{key}", value, space.parameters[key])
+            if (parameter := space.parameter_of(key)) is not None:
+                _check_run_value(f"runs.{name}.{key}", value, parameter)
         runs[str(name)] = values
     return runs
 

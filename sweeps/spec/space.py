@@ -145,6 +145,10 @@ class Space:
         found = (p.name for p in self if p.presets is None and short_key(normal_key(p.name)) == short_key(key))
         return next(found, key)
 
+    def parameter_of(self, key: str) -> Parameter | None:
+        """Returns the parameter that a key of a named run is a value of; `None`: the run sets the key itself."""
+        return self.parameters.get(key)
+
     @property
     def is_conditional(self) -> bool:
         """Whether a parameter has a condition."""

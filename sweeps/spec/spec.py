@@ -156,7 +156,7 @@ class SweepSpec:
     def _run_keys(self, run: str) -> Values:
         keys: Values = {}
         for name, value in self.runs[run].items():
-            parameter = self.space.parameters[name] if name in self.space else None
+            parameter = self.space.parameter_of(name)
             keys.update(parameter.keys(parameter.stored(value)) if parameter else {name: value})
         return keys
 

@@ -46,7 +46,7 @@ def is_sampled(trial: FrozenTrial, trials: list[FrozenTrial], spec: SweepSpec) -
     if run is None and isinstance(spec.space, FunctionSpace) and OVERLAY not in trial.user_attrs:
         return False
     names = spec.space.parameters if run is None else spec.runs[run]
-    if any(name in spec.space for name in names) and not trial.params:
+    if any(spec.space.parameter_of(name) for name in names) and not trial.params:
         return False
     repeats = sum(config_id_of(other) == config_id_of(trial) for other in trials) if spec.seeds > 1 else 1
     return config_id_of(trial) != str(trial.number) or repeats >= spec.seeds

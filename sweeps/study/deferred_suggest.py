@@ -74,8 +74,8 @@ class DeferredSuggestion:
             return
         trial._fixed_params = _stored_values(trial._fixed_params, space)
         if claim.run is not None:
-            swept = [name for name in spec.runs[claim.run] if name in space]
-            self.values = {name: suggest_one(trial, space.parameters[name]) for name in swept}
+            swept = filter(None, map(space.parameter_of, spec.runs[claim.run]))
+            self.values = {parameter.name: suggest_one(trial, parameter) for parameter in swept}
         else:
             self.values = space.sample(lambda parameter: suggest_one(trial, parameter))
         self.params = self.values

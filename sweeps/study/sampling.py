@@ -100,7 +100,7 @@ def _fixed_values(key: str, given: Mapping[str, Any], space: Space) -> Values:
         ConfigError: The space has no such parameter, or not this value for it.
     """
     for name, value in given.items():
-        if name not in space.parameters:
+        if name not in space:
             raise ConfigError(f"{key}.{name}", f"must be a key of the space{suggest(str(name), space.parameters)}")
         try:
             distribution = space.parameters[name].distribution()

@@ -69,7 +69,8 @@ class TrialQueue:
         """Queues the configurations that the spec names in `runs`."""
         space = self._spec.space
         for run, keys in self._spec.runs.items():
-            values = {name: space.parameters[name].stored(value) for name, value in keys.items() if name in space}
+            swept = [(parameter, value) for key, value in keys.items() if (parameter := space.parameter_of(key))]
+            values = {parameter.name: parameter.stored(value) for parameter, value in swept}
             self._enqueue_repeats(values, {"run": run, "config_id": run}, range(self._spec.seeds))
 
     def _enqueue_repeats(self, values: Values, attrs: Values, seed_numbers: Iterable[int]) -> None:
