@@ -116,6 +116,8 @@ def status(args: argparse.Namespace) -> int:
         print("\n".join(front))
     elif found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
+    elif found.get("none_feasible"):
+        print(found["none_feasible"])
     if found["state"].startswith(STOPPED):
         print(how_to_go_on(found["state"]))
     elif found["state"] not in ("running", "finished"):
@@ -127,15 +129,16 @@ def status(args: argparse.Namespace) -> int:
 def best(args: argparse.Namespace) -> int:
     """Show the best configuration, its checkpoint and its config; with several objectives the whole Pareto front."""
     from sweeps.results.files import read_results
-    from sweeps.results.ranking import ranking, winners
+    from sweeps.results.ranking import none_feasible, ranking, winners
     from sweeps.results.status_file import read_status
     from sweeps.spec.objective import Objective
 
     run_dir = Path(args.run_dir)
     objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
-    best = winners(ranking(read_results(run_dir), objectives))
+    ranked = ranking(read_results(run_dir), objectives)
+    best = winners(ranked)
     if not best:
-        raise LitError(f"{run_dir}: no trial has completed yet")
+        raise LitError(f"{run_dir}: {none_feasible(ranked) or 'no trial has completed yet'}")
     if args.json:
         rows = [{**entry.to_row(), **_files(run_dir, entry)} for entry in best]
         print(json.dumps({"front": rows} if len(objectives) > 1 else rows[0], indent=1))

@@ -22,6 +22,7 @@ from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
 from sweeps.study.rehearsal import dry_run_sampler
+from sweeps.study.sampler_notes import sampler_notes
 from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
 from sweeps.supervisor import SweepSupervisor
@@ -70,10 +71,8 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     older = read_older_sweeps(checked.spec, options.run_dir)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     print(early_stopping_text(spec, checked.spec), flush=True)
-    for note in checked.notes:
-        print(f"note: {note}", flush=True)
-    for sweep in older:
-        print(sweep, flush=True)
+    for line in [*(f"note: {note}" for note in checked.notes), *older, *sampler_notes(checked.spec)]:
+        print(line, flush=True)
     if options.extend is not None:
         _, line = plan_extension(_existing(checked.spec, options), options.run_dir, options.extend)
         print(line, flush=True)

@@ -23,7 +23,7 @@ from sweeps.live_table import (
 )
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
-from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.ranking import RankedConfiguration, none_feasible, ranking
 from sweeps.results.status_file import count_text, how_to_go_on
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
@@ -92,13 +92,13 @@ class LiveView:
     def _line(self, result: TrialResult) -> str:
         row = finished_row(result, self.metrics)
         number, outcome, epochs, value, seconds = row.cells
-        what = row.reason or row.configuration(4)
+        what = "; ".join(filter(None, (row.reason, row.configuration(4) if result.state != "FAIL" else "")))
         return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds or 0} s, {value or 'no value'}: {what}"
 
     def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
         """Prints the ranking, the comparison with published values, and the commands to continue with."""
-        if status["best"]:
-            ranked = ranking(results, self.spec.objectives)
+        ranked = ranking(results, self.spec.objectives)
+        if ranked:
             self.console.print(ranking_table(ranked, self.metrics, self.console.width))
         if status["best"] and (self.spec.published or self.spec.claims):
             print_comparisons(read_sweep(run_dir), self.console)
@@ -108,8 +108,10 @@ class LiveView:
             best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
             self.say(f"{best} files and metrics: sweeps best {run_dir}")
             self.say(f"plots of all trials: sweeps report {run_dir}")
-            if untested := ranking(results, self.spec.objectives)[0].untested:
+            if untested := ranked[0].untested:
                 self.say(f"the best is not evaluated on the test set: {untested}")
+        elif ranked:
+            self.say(f"{none_feasible(ranked)}; plots of all trials: sweeps report {run_dir}")
         if hint := how_to_go_on(status["state"]):
             self.say(hint)
 
@@ -131,7 +133,9 @@ def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str],
         means = [number_text(mean) + (f" ± {std:.2g}" if std is not None else "") for mean, std in figures]
         trial = entry.best_trial
         cells = (rank, trial.number, *means, trial.best_epoch, seconds_text(trial.elapsed_s))
-        rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, entry.run or ""))
+        violated = f"(infeasible: {entry.infeasible})" if entry.infeasible else ""
+        name = " ".join(filter(None, (violated, entry.run)))
+        rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, name))
     blocks = table_blocks(("rank", "trial", *metrics, "epoch", "seconds"), rows, width)
     return Text("\n").join([Text(title, style="bold"), *chain.from_iterable(blocks)])
 
@@ -142,7 +146,8 @@ def _total(status: Mapping[str, Any]) -> int:
 
 def _footer(status: Mapping[str, Any]) -> str:
     best = status["best"]
-    parts = [f"best so far {number_text(best['mean'])} (trial {best['number']})" if best else "no result yet"]
+    none_yet = "none feasible yet" if status.get("none_feasible") else "no result yet"
+    parts = [f"best so far {number_text(best['mean'])} (trial {best['number']})" if best else none_yet]
     if front := status.get("front"):
         parts = [f"{len(front)} on the Pareto front"]
     parts.append(f"elapsed {status['elapsed_s']:.0f} s")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lit_dl.errors import LitError, StorageError
 from lit_dl.files import write_text
+from sweeps.spec.parse_space import check_distinct_options
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec, check_continues
 from sweeps.study.locks import RunFolderLock
@@ -59,14 +60,16 @@ def with_earlier_defaults(run_dir: Path, spec: SweepSpec) -> SweepSpec:
 
 
 def check_same(run_dir: Path, spec: SweepSpec) -> None:
-    """Checks that a spec continues the sweep in a run folder, where there is one.
+    """Checks that a spec continues the sweep in a run folder, or can begin one.
 
     Raises:
-        ConfigError: It changes what must stay the same.
+        ConfigError: It changes what must stay the same, or has choices that new sweeps must not have.
     """
     path = run_dir / "spec.yaml"
     if path.exists():
         check_continues(load_spec(path), spec)
+    else:
+        check_distinct_options(spec.space)
 
 
 def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Path:

@@ -17,7 +17,7 @@ from lit_dl.files import write_text
 from lit_dl.run.run_config import validations_of
 from lit_dl.tracking import Mode
 from sweeps.results.files import write_results
-from sweeps.results.ranking import RankedConfiguration, ranking, winners
+from sweeps.results.ranking import RankedConfiguration, none_feasible, ranking, winners
 from sweeps.results.status_file import STATUS_JSON
 from sweeps.results.trial_result import TrialResult, finished_results
 from sweeps.spec.spec import SweepSpec
@@ -58,6 +58,7 @@ class Progress:
         self._n_waiting = self._n_extensions = 0
         self._written = (-1, -1)  # finished trials, and evaluated ones
         self._best: list[RankedConfiguration] = []
+        self._none_feasible = ""
 
     def publish(self, state: str) -> dict[str, Any]:
         """Reads the study, writes the files, and returns the status. Results are written only when there are new ones.
@@ -71,7 +72,8 @@ class Progress:
         if (finished, len(evaluations)) != self._written:
             results = finished_results(self.spec, trials, evaluations)
             self.results = sorted(results, key=lambda result: str(result.finished))
-            self._best = winners(ranking(self.results, self.spec.objectives))
+            ranked = ranking(self.results, self.spec.objectives)
+            self._best, self._none_feasible = winners(ranked), none_feasible(ranked)
             write_results(self.run_dir, results)
             self._written = (finished, len(evaluations))
         self.running = [_running_entry(trial) for trial in trials if trial.state.name == "RUNNING"]
@@ -98,12 +100,14 @@ class Progress:
             "n_trials": self.study.attributes.total,
             "n_extensions": self._n_extensions,
             "counts": counts,
+            "infeasible": sum(bool(result.infeasible) for result in self.results),
             "outcomes": dict(Counter(result.outcome for result in self.results)),
             "started": self.started,
             "updated": now(),
             "elapsed_s": round(elapsed_s, 1),
             "left_s": self._left_s() if state == "running" else None,
             "best": _best_entry(self._best),
+            "none_feasible": self._none_feasible,
             "front": self._front(),
             "running": self.running,
         }

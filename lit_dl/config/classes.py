@@ -51,6 +51,22 @@ def parameters_of(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(getattr(cls, "wrapped_function", cls.__init__)).parameters
 
 
+def import_function(key: str, path: str) -> Callable[..., Any]:
+    """Returns the function at an import path.
+
+    Args:
+        key: Dotted key of the path, for error messages.
+        path: Such as `package.module.function`.
+
+    Raises:
+        ConfigError: It cannot be imported, or cannot be called.
+    """
+    found = _import(key, path)
+    if not callable(found):
+        raise ConfigError(key, f"must be a function; {path!r} is {found!r}")
+    return found  # type: ignore[no-any-return]
+
+
 def _returned_class(function: Callable[..., Any]) -> Any:
     """Returns the annotation of what a function returns. A class method without one is taken to return its class."""
     owner = getattr(function, "__self__", None)
@@ -64,7 +80,7 @@ def _returned_class(function: Callable[..., Any]) -> Any:
 def _import(key: str, path: str) -> Any:
     """Returns the object at an import path: an attribute of a module, or of a class in it."""
     if not isinstance(path, str) or not path.rpartition(".")[0].strip("."):
-        raise ConfigError(key, f"must be an import path, package.module.Class; got {path!r}")
+        raise ConfigError(key, f"must be an import path, package.module.name; got {path!r}")
     parent, _, name = path.rpartition(".")
     try:
         try:

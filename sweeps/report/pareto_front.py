@@ -16,7 +16,7 @@ from sweeps.results.ranking import winners
 
 def section(sweep: SweepData) -> Markup:
     """Returns the section as HTML; empty in a sweep with one objective, or before a trial has completed."""
-    if len(sweep.spec.objectives) < 2 or not sweep.ranked:
+    if len(sweep.spec.objectives) < 2 or not winners(sweep.ranked):
         return Markup("")
     run_dir = shlex.quote(str(sweep.run_dir))
     return render(
@@ -49,10 +49,14 @@ def panel(sweep: SweepData) -> Panel | None:
         return None
     traces = []
     for name, on_front, color, symbol in (
+        ("violates a constraint", None, *marker_style("infeasible")),
         ("beaten by another in all", False, marker_style("completed")[0], "circle"),
         ("beaten by none", True, BEST, "star"),
     ):
-        trials = [entry.best_trial for entry in entries if entry.on_pareto_front == on_front]
+        kinds = [None if entry.infeasible else entry.on_pareto_front for entry in entries]
+        trials = [entry.best_trial for entry, kind in zip(entries, kinds, strict=True) if kind is on_front]
+        if not trials and on_front is None:
+            continue
         traces.append(
             go.Scatter(
                 x=[trial.best[metrics[0]] for trial in trials],

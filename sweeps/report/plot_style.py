@@ -25,6 +25,7 @@ OUTCOMES = {
     "pruned": ("#E69F00", "triangle-down"),
     "diverged": ("#CC79A7", "diamond"),
     "out_of_memory": ("#000000", "square"),
+    "infeasible": ("#B8860B", "hexagon"),
     "failed": ("#D55E00", "x"),
     "running": ("#7b8594", "circle-open"),
     "interrupted": ("#7b8594", "circle-open"),
@@ -86,6 +87,8 @@ def hover_text(sweep: SweepData, result: TrialResult) -> str:
         lines.append(f"{plot_text(sweep.names[name])} = {plot_text(format_value(value), 60)}")
     if result.outcome not in ("completed", "pruned") and result.reason:
         lines.append(plot_text(result.reason, 90))
+    if result.infeasible:
+        lines.append(plot_text(f"infeasible: {result.infeasible}", 90))
     return "<br>".join(lines)
 
 

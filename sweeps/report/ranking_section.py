@@ -36,12 +36,14 @@ def ranked_table(sweep: SweepData) -> Table | None:
     tests = sorted({name for entry in sweep.ranked for name in entry.best_trial.test_metrics})
     is_named = any(entry.run for entry in sweep.ranked)
     heads = ["rank", "trials" if sweep.has_repeats else "trial", *(["configuration"] if is_named else [])]
+    heads += ["infeasible"] if sweep.spec.constraints else []
     heads += [sweep.metric, *other_objectives, "epoch", *sweep.names.values(), *tests, "weights", "time"]
     rows = []
     for rank, entry in enumerate(sweep.ranked, start=1):
         trial = entry.best_trial
         cells = [Cell(str(rank), rank), Cell(", ".join(map(str, entry.numbers)), trial.number)]
         cells += [Cell(entry.run or "")] if is_named else []
+        cells += [Cell(entry.infeasible, entry.violation)] if sweep.spec.constraints else []
         cells += [Cell(format_mean(entry), entry.mean)]
         cells += [metric_cell(entry, metric) for metric in other_objectives]
         cells += [value_cell(trial.best_epoch), *_param_cells(sweep, trial)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sweeps.results.files import read_results
 from sweeps.results.ranking import RankedConfiguration, ranking, winners
 from sweeps.results.status_file import read_status
 from sweeps.results.trial_result import TrialResult
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
@@ -121,6 +122,8 @@ def read_sweep(run_dir: Path) -> SweepData:
     """
     results = sorted(read_results(run_dir), key=lambda result: (result.finished or "", result.number))
     spec = load_spec(run_dir / "spec.yaml")
+    if isinstance(spec.space, FunctionSpace):
+        spec = replace(spec, space=spec.space.with_seen(result.params for result in results))
     status = _status(run_dir)
     ended = sum(result.extends is None for result in results)
     state = str(status.get("state") or ("finished" if ended >= spec.n_trials else "unfinished"))

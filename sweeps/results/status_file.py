@@ -42,7 +42,9 @@ def how_to_go_on(state: str) -> str | None:
 def count_text(status: Mapping[str, Any]) -> str:
     """Returns the number of trials by outcome as text, such as `10 completed, 2 pruned`."""
     counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
-    parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
+    infeasible = status.get("infeasible")  # older versions had no constraints
+    more = {"completed": f" ({infeasible} infeasible)" if infeasible else ""}
+    parts = [f"{number} {name.replace('_', ' ')}{more.get(name, '')}" for name, number in counts.items() if number]
     return ", ".join(parts) or "no trial yet"
 
 

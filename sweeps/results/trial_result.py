@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lit_dl.run.epoch_rows import with_test_metrics
+from sweeps.spec.constraint import violations
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import config_id_of, extended_by, extended_number
+from sweeps.study.configurations import config_id_of, extended_by, extended_number, sample_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -71,6 +72,8 @@ class TrialResult:
         parameters: Number of weights and biases.
         peak_memory_bytes: Peak memory: of the process on a CPU, of the tensors on a GPU.
         untested: Why there are no metrics on the test set although the spec asks for them.
+        infeasible: Which constraints the trial violates; empty if none. It is known of completed trials.
+        violation: By how much, as the sum of shares of the bounds.
     """
 
     number: int
@@ -96,6 +99,8 @@ class TrialResult:
     peak_memory_bytes: int | None = None
     untested: str | None = None
     extends: int | None = None
+    infeasible: str = ""
+    violation: float = 0.0
 
     @property
     def is_completed(self) -> bool:
@@ -140,7 +145,8 @@ class TrialResult:
         tested = evaluation.metrics if evaluation else {}
         is_completed = trial.state.name == "COMPLETE"
         run = trial.user_attrs.get("run")
-        config = {**spec.base, **spec.overlay_keys(trial.params, run)}
+        config = {**spec.base, **spec.overlay_keys(sample_of(trial), run)}
+        violated = violations(spec.constraints, stored) if is_completed else {}
         names = ("best_epoch", "epochs", "attempt", "slot", "started", "finished", "elapsed_s")
         return cls(
             number=trial.number,
@@ -161,6 +167,8 @@ class TrialResult:
                 if key.endswith("_s") and "." not in key and key != "elapsed_s"
             },
             untested=evaluation.untested if evaluation else stored.get("untested"),
+            infeasible=", ".join(violated),
+            violation=sum(violated.values()),
             **{name: stored.get(name) for name in (*names, "parameters", "peak_memory_bytes")},
         )
 
@@ -171,6 +179,7 @@ class TrialResult:
         row |= {f"{name}_s": value for name, value in self.seconds.items()}
         row |= {"parameters": self.parameters, "peak_memory_bytes": self.peak_memory_bytes}
         row |= {"untested": self.untested} if self.untested else {}
+        row |= {"infeasible": self.infeasible, "violation": self.violation} if self.infeasible else {}
         row |= {f"params.{name}": value for name, value in self.params.items()}
         row |= {f"best.{name}": value for name, value in self.best.items()}
         return row | {f"last.{name}": value for name, value in self.last.items()}

@@ -27,6 +27,8 @@ from lit_dl.tracking import Mode
 from sweeps.processes.fork_server import fork_server, parent_channel
 from sweeps.processes.parent_watch import kill_own_group, on_parent_exit
 from sweeps.spec.branches import check_branches, unknown_keys_of_space
+from sweeps.spec.constraint import check_logged
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.early_stopping import decide_early_stopping
 from sweeps.spec.first_step import FirstStep, try_first_step
 from sweeps.spec.last_step import with_max_resource
@@ -101,7 +103,12 @@ def check_spec(spec: SweepSpec, wandb: Mode | None = None) -> Checked:
     """
     import torch
 
+    from sweeps.spec.explore_function import explored
+
     torch.set_num_threads(1)
+    if isinstance(spec.space, FunctionSpace):
+        count_up_to = spec.n_trials if spec.sampler.class_path.endswith("BruteForceSampler") else 0
+        spec = replace(spec, space=explored(spec.space, count_up_to))
     _check_keys(spec)
     _check_metrics_of_ours(spec)
     spec = decide_early_stopping(spec)
@@ -112,6 +119,8 @@ def check_spec(spec: SweepSpec, wandb: Mode | None = None) -> Checked:
         check_branches(spec)
     config = spec.configuration(spec.space.first(), None, 0)
     step = try_first_step(spec, config, wandb) if spec.check == "step" else FirstStep()
+    if step.metrics:
+        check_logged(spec.constraints, step.metrics)
     on_cpu = get_key(spec.base, "trainer.accelerator") == "cpu"
     spec = with_max_resource(spec, step.reports)
     return Checked(spec, 0 if on_cpu else torch.cuda.device_count(), step.metrics, step.notes)
@@ -136,7 +145,7 @@ def _check_keys(spec: SweepSpec) -> None:
 def _check_metrics_of_ours(spec: SweepSpec) -> None:
     """Refuses metrics that a model of ours never logs; its class lists them, so this needs no training step."""
     path = class_paths(spec.base)[0]
-    if path not in OUR_MODELS or "model.class_path" in {key for p in spec.space for key in p.targets()}:
+    if path not in OUR_MODELS or spec.space.spec_keys("model.class_path"):
         return
     import lit_dl
 
@@ -144,8 +153,10 @@ def _check_metrics_of_ours(spec: SweepSpec) -> None:
     for objective in spec.objectives:
         if objective.metric not in logged:
             raise never_logged("objective.metric", objective.metric, logged)
+    # Callbacks may log metrics with other prefixes.
+    check_logged([name for name in spec.constraints if name.startswith(("train/", "val/"))], logged)
     for key, quantity, _ in spec.quantities():
-        like = re.sub(r"^test\w*/", "val/", quantity.metric)  # callbacks may log metrics with other prefixes
+        like = re.sub(r"^test\w*/", "val/", quantity.metric)
         if like.startswith(("train/", "val/")) and like not in logged:
             raise never_logged(f"{key}.metric", quantity.metric, logged)
 

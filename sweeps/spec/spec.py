@@ -10,6 +10,7 @@ from lit_dl.config.overlay import merge, overlay
 from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.run.run_config import validations_of
+from sweeps.spec.constraint import Constraint
 from sweeps.spec.objective import Objective
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity
 from sweeps.spec.space import Space, Values
@@ -17,7 +18,7 @@ from sweeps.spec.space import Space, Values
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
 DIVERGENCES = ("loss", "objective")
-FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
+FIXED = ("name", "objectives", "constraints", "space", "runs", "seeds", "base")
 """Fields that make trials comparable. They must not change between launches of a study; all other fields may."""
 _LATER_KEYS = {"check_finite": True}
 """Keys of `early_stopping` that folders of earlier versions do not have, with what went without saying."""
@@ -73,6 +74,7 @@ class SweepSpec:
         objectives: Metrics to optimize. Checkpoints and early stopping monitor the first.
         n_trials: Trials in total, over all launches.
         space: The search space.
+        constraints: Bounds that the best configuration must meet, by the name of the metric or figure.
         runs: Named configurations to run before sampling, each as dotted keys and values.
         seeds: Repeats of each configuration, with seeds counted up from the seed of the base.
         sampler: A sampler of Optuna.
@@ -104,6 +106,7 @@ class SweepSpec:
     objectives: list[Objective]
     n_trials: int
     space: Space
+    constraints: dict[str, Constraint] = field(default_factory=dict)
     runs: dict[str, Values] = field(default_factory=dict)
     seeds: int = 1
     sampler: Plugin = Plugin("TPESampler")
@@ -164,7 +167,7 @@ class SweepSpec:
     def _run_keys(self, run: str) -> Values:
         keys: Values = {}
         for name, value in self.runs[run].items():
-            parameter = self.space.parameters.get(name)
+            parameter = self.space.parameter_of(name)
             keys.update(parameter.keys(parameter.stored(value)) if parameter else {name: value})
         return keys
 
@@ -187,6 +190,8 @@ def plain(value: Any) -> Any:
     """Returns the value of a field as YAML can hold it."""
     if isinstance(value, list):
         return [plain(element) for element in value]
+    if isinstance(value, dict):
+        return {key: plain(element) for key, element in value.items()}
     if isinstance(value, Space | PublishedTable | PublishedClaim):
         return value.dump()
     return {f.name: plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
@@ -207,7 +212,9 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
         ConfigError: One of the `FIXED` fields differs.
     """
     for name in FIXED:
-        before, after = (plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
+        before, after = (
+            spec.space.identity() if name == "space" else plain(getattr(spec, name)) for spec in (old, new)
+        )
         if name == "base" and isinstance(get_key(before, "early_stopping"), dict):
             before = {**before, "early_stopping": {**_LATER_KEYS, **before["early_stopping"]}}
         if before != after:

@@ -24,7 +24,7 @@ from typing import Any
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.study.configurations import config_id_of, extended_number
+from sweeps.study.configurations import OVERLAY, config_id_of, extended_number
 from sweeps.study.handle import StudyHandle
 from sweeps.study.retry import retry_on_outage
 
@@ -91,7 +91,7 @@ class Extensions:
             self._enqueue(plan, trials[number])
 
     def _enqueue(self, plan: ExtensionPlan, trial: FrozenTrial) -> None:
-        attrs = {name: value for name, value in trial.user_attrs.items() if name in ("run", "seed_number")}
+        attrs = {name: value for name, value in trial.user_attrs.items() if name in ("run", "seed_number", OVERLAY)}
         attrs |= {"config_id": config_id_of(trial), "extends": trial.number}
         attrs |= {"max_epochs": plan.max_epochs[trial.number], "extension": plan.number}
         self._handle.study.enqueue_trial(trial.params, user_attrs=attrs)

@@ -31,6 +31,7 @@ class StudyHandle:
         self.coordinator = coordinator
         self.retry = OutageRetry()
         self._lock_path = lock_path
+        self.run_dir = lock_path.parent
 
     @contextmanager
     def lock(self) -> Iterator[None]:

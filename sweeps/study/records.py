@@ -65,14 +65,14 @@ class TrialOutcome:
     Args:
         state: COMPLETE, PRUNED or FAIL.
         values: Values of the objectives; COMPLETE only.
-        constraint: Name of a constraint that the trial violated, so that samplers avoid its values.
+        constraints: Constraints by name; a value above 0 is a violation, so that samplers avoid the trial's values.
         row: The other columns of its row in the table of results.
         untold: Objective by epoch that could not be reported, because the storage was unavailable.
     """
 
     state: TrialState
     values: list[float] | None
-    constraint: str | None
+    constraints: dict[str, float] | None
     row: dict[str, Any]
     untold: dict[str, float] = field(default_factory=dict)
 
@@ -102,6 +102,9 @@ def read_outcome(folder: Path, study_uid: str) -> TrialOutcome | None:
         values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         if values.pop("study") != study_uid:
             return None
+        if "constraint" in values:  # as older versions wrote it
+            name = values.pop("constraint")
+            values["constraints"] = None if name is None else {name: 1.0}
         return TrialOutcome(**{**values, "state": TrialState[values["state"]]})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

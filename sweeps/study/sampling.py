@@ -23,7 +23,7 @@ from lit_dl.errors import ConfigError, suggest
 from lit_dl.seeds import derive
 from sweeps.spec.space import Parameter, Space, Values
 from sweeps.spec.spec import Plugin, SweepSpec
-from sweeps.study.grid import count_points, grid
+from sweeps.study.grid import count_configurations, grid
 from sweeps.study.plugins import PluginClass, parameters_of
 
 # These samplers derive the order of their points from the seed, so every process must use the same seed.
@@ -175,4 +175,4 @@ def grid_size(spec: SweepSpec) -> int | None:
     cls = sampler_class(spec).cls
     if issubclass(cls, GridSampler):
         grid(spec.space)  # which refuses a space that GridSampler cannot list
-    return count_points(list(spec.space)) if issubclass(cls, _ENUMERATING) else None
+    return count_configurations(spec.space) if issubclass(cls, _ENUMERATING) else None

@@ -59,10 +59,25 @@ class Stopping:
         if (reason := _value_reached(self._spec, self._handle.trials([TrialState.COMPLETE]))) is not None:
             return reason
         terminator = self._spec.stop.terminator
-        seen = seen_by_sampler(self._handle.study)
+        seen = _feasible(seen_by_sampler(self._handle.study))
         if terminator is not None and build_terminator(terminator).should_terminate(seen):
             return f"{terminator.class_path} expects too little from more trials"
         return None
+
+
+def _feasible(study: optuna.Study) -> optuna.Study:
+    """Returns a study without the completed trials that violate a constraint, which no terminator looks at."""
+    trials = study.get_trials(deepcopy=False)
+    if all(trial.state != TrialState.COMPLETE or is_feasible(trial) for trial in trials):
+        return study
+    left = optuna.create_study(directions=study.directions)
+    left.add_trials([trial for trial in trials if trial.state != TrialState.COMPLETE or is_feasible(trial)])
+    return left
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Returns whether a trial meets its constraints, as Optuna has them."""
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def _value_reached(spec: SweepSpec, completed: list[FrozenTrial]) -> str | None:
@@ -72,6 +87,8 @@ def _value_reached(spec: SweepSpec, completed: list[FrozenTrial]) -> str | None:
     for trial in newest_trials(completed) if goal is not None else []:
         groups.setdefault(config_id_of(trial), []).append(trial)
     for trials in groups.values():
+        if not all(map(is_feasible, trials)):
+            continue
         mean = fmean(trial.values[0] for trial in trials)
         if len(trials) >= spec.seeds and objective.sign * mean <= objective.sign * goal:  # type: ignore[operator]
             which = f"trial {trials[0].number}" if spec.seeds == 1 else f"the mean of trials {_numbers(trials)}"

@@ -171,10 +171,12 @@ class SharedStudy:
             if not claim.is_current(self._read(claim)):
                 return False
             self._handle.check_lock()
-            if outcome.constraint is not None:
+            if outcome.constraints:
                 trial = Trial(self._handle.study, claim.trial_id)
-                if outcome.constraint not in trial._cached_frozen_trial.constraints:
-                    trial.set_constraint(outcome.constraint, 1.0)
+                known = trial._cached_frozen_trial.constraints
+                for name, amount in outcome.constraints.items():  # in the same order for all trials
+                    if name not in known:
+                        trial.set_constraint(name, amount)
             for epoch, value in outcome.untold.items():
                 self._handle.storage.set_trial_intermediate_value(claim.trial_id, int(epoch), value)
             self._handle.storage.set_trial_user_attr(claim.trial_id, "result", outcome.row)

@@ -41,6 +41,7 @@ from sweeps.study.records import TrialClaim, now
 from sweeps.study.recovery import Recovery
 from sweeps.study.stopping import Stopping
 from sweeps.study.warm_start import read_older_trials
+from sweeps.trial_folder import TrialFolder
 
 
 def is_waiting(trial: FrozenTrial, has_stopped: bool) -> bool:
@@ -73,7 +74,8 @@ class TrialQueue:
         """Queues the configurations that the spec names in `runs`."""
         space = self._spec.space
         for run, keys in self._spec.runs.items():
-            values = {name: space.parameters[name].stored(value) for name, value in keys.items() if name in space}
+            swept = [(parameter, value) for key, value in keys.items() if (parameter := space.parameter_of(key))]
+            values = {parameter.name: parameter.stored(value) for parameter, value in swept}
             self._enqueue_repeats(values, {"run": run, "config_id": run}, range(self._spec.seeds))
 
     def _enqueue_repeats(self, values: Values, attrs: Values, seed_numbers: Iterable[int]) -> None:
@@ -155,21 +157,30 @@ class TrialQueue:
         """Writes the sampled values and queues the repeats of a new configuration.
 
         Returns:
-            The claim with its values; `None` when the trial was lost to another process, or fails here, because it was
-            enqueued with values that cannot be used: the trial is at fault then, and not its worker.
+            The claim with its values; `None` when the trial was lost to another process, or fails here, because of
+            values that cannot be used, or the function that suggests them: the worker is not at fault then.
         """
         if suggestion is None or not claim.is_current(self._handle.storage.get_trial(claim.trial_id)):
             return None
         self._handle.check_lock()
         if suggestion.refusal is not None:
-            self._fail(claim, suggestion.refusal)
+            self._fail(claim, suggestion.refusal, suggestion.log)
             return None
-        suggestion.write()
+        try:
+            suggestion.write()
+        except ValueError as error:
+            self._fail(claim, f"its values do not go with those of other trials: {error}")
+            return None
         if claim.config_id == str(claim.number):
-            self._enqueue_repeats(suggestion.values, {"config_id": claim.config_id}, range(1, self._spec.seeds))
+            attrs = {"config_id": claim.config_id, **suggestion.attrs}
+            self._enqueue_repeats(suggestion.params, attrs, range(1, self._spec.seeds))
         return replace(claim, values=suggestion.values)
 
-    def _fail(self, claim: TrialClaim, reason: str) -> None:
+    def _fail(self, claim: TrialClaim, reason: str, log: str = "") -> None:
+        path = TrialFolder(self._handle.run_dir, claim.number).log
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(log or f"{reason}\n")
         row = {"outcome": "failed", "reason": reason, "attempt": claim.attempt, "finished": now()}
         self._handle.storage.set_trial_user_attr(claim.trial_id, "result", row)
         self._handle.storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from optuna import Study
 from optuna.trial import FrozenTrial, create_trial
@@ -20,10 +20,12 @@ class OlderTrial:
     Args:
         params: Its values by parameter, as a storage holds them.
         values: Its values of the objectives.
+        constraints: Its constraints, as Optuna has them.
     """
 
     params: Values
     values: list[float]
+    constraints: dict[str, float] = field(default_factory=dict)
 
 
 def store_older_trials(study: Study, older: Sequence[OlderTrial]) -> None:
@@ -39,7 +41,12 @@ def read_older_trials(study: Study, space: Space) -> list[FrozenTrial]:
     trials = []
     for number, values in enumerate(stored, start=1):
         distributions = {name: space.parameters[name].distribution() for name in values["params"]}
-        trial = create_trial(params=values["params"], distributions=distributions, values=values["values"])
+        trial = create_trial(
+            params=values["params"],
+            distributions=distributions,
+            values=values["values"],
+            constraints=values.get("constraints"),
+        )
         trial.number = trial._trial_id = -number
         trials.append(trial)
     return trials[::-1]

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.results.ranking import ranking, winners
 from sweeps.results.trial_result import TrialResult
+from sweeps.spec.constraint import violations
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import config_id_of, extended_number, newest_trials
 from sweeps.trial_folder import TrialFolder
@@ -68,6 +69,10 @@ def _to_be_extended(trials: list[FrozenTrial]) -> set[int | None]:
 def _results_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[TrialResult]:
     """Returns what `ranking` needs of each completed trial. This runs after every trial, so it does not read more."""
     names = [objective.metric for objective in spec.objectives]
+    violated = {
+        trial.number: violations(spec.constraints, trial.user_attrs.get("result", {}))
+        for trial in (trials if spec.constraints else [])
+    }
     return [
         TrialResult(
             number=trial.number,
@@ -76,6 +81,8 @@ def _results_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[TrialRe
             config_id=config_id_of(trial),
             value=trial.values[0],
             best=dict(zip(names, trial.values, strict=True)),
+            infeasible=", ".join(violated.get(trial.number, {})),
+            violation=sum(violated.get(trial.number, {}).values()),
         )
         for trial in newest_trials(trials)
         if trial.state == TrialState.COMPLETE

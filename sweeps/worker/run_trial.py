@@ -17,6 +17,7 @@ from lit_dl.errors import LitError
 from lit_dl.run.longer_run import go_on_from
 from lit_dl.run.resume import NotResumableError
 from lit_dl.tracking import Mode
+from sweeps.spec.constraint import constraint_values
 from sweeps.spec.spec import SweepSpec, processes_of
 from sweeps.study.records import TrialClaim, TrialOutcome, read_outcome, write_outcome
 from sweeps.trial_folder import TrialFolder
@@ -161,10 +162,11 @@ def _trial_outcome(spec: SweepSpec, row: Row) -> TrialOutcome:
     if outcome == "completed":
         values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
         if all(value is not None for value in values):
-            return TrialOutcome(TrialState.COMPLETE, values, None, row, untold)  # type: ignore[arg-type]
+            constraints = constraint_values(spec.constraints, row)
+            return TrialOutcome(TrialState.COMPLETE, values, constraints, row, untold)  # type: ignore[arg-type]
         row |= {"outcome": "failed", "reason": "the best epoch has no value of the objective"}
     if outcome in ("diverged", "out_of_memory"):
         # PRUNED with a violated constraint, because samplers ignore failed trials.
-        return TrialOutcome(TrialState.PRUNED, None, outcome, row, untold)
+        return TrialOutcome(TrialState.PRUNED, None, {outcome: 1.0}, row, untold)
     state = TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL
-    return TrialOutcome(state, None, None, row, untold)
+    return TrialOutcome(state, None, constraint_values(spec.constraints, row, only_known=True), row, untold)

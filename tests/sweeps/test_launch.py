@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from paths import REPOSITORY
 from stand_in_workers import waits_for_lock
 from sweep_specs import resolved_spec, tiny_spec, write_spec
 
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.tracking import Mode, logged_rows
 from sweeps.launch import LaunchOptions
 from sweeps.launch import launch as run
@@ -116,6 +118,25 @@ def test_a_sweep_of_the_example_of_optimizers(tmp_path: Path) -> None:
         assert ("model.optimizer.momentum" in row.params) == row.params["model.optimizer.class_path"].endswith("SGD")
         assert ("model.scheduler.gamma" in row.params) == ("ExponentialLR" in row.params["model.scheduler"])
     assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
+
+
+def test_a_sweep_over_a_function_with_a_constraint_goes_on_and_replays(tmp_path: Path) -> None:
+    spec, run_dir = REPOSITORY / "examples" / "define_by_run.yaml", tmp_path / "run"
+    options = ("--run_dir", run_dir, "--wandb", "disabled", *settings({"trainer.max_epochs": 1, "data.points": 200}))
+    for n_trials in (2, 4):
+        done = sweeps("launch", spec, *options, "--n_trials", n_trials)
+        assert done.returncode == 0, done.stderr
+    assert (
+        "examples.define_by_run" not in sys.modules
+    )  # nor does a launcher import it: its check is a process of its own
+    rows = read_results(run_dir)
+    assert [row.state for row in rows] == ["COMPLETE"] * 4
+    for row in rows:
+        assert set(row.params) - {"dropout"} == {"batch_size", "hidden", "lr_per_sample"}
+        config = load_yaml(run_dir / "trials" / f"{row.number:05d}" / "config.yaml")
+        assert config["model"]["init_args"]["lr"] == row.params["batch_size"] * row.params["lr_per_sample"]
+        assert bool(row.infeasible) == (row.parameters > 700)
+    assert sweeps("replay", run_dir, "--trial", 1).returncode == 0
 
 
 def test_a_sweep_that_is_good_enough_stops_and_says_why(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_folders import (
@@ -20,9 +21,10 @@ from report_folders import (
 )
 
 from lit_dl.errors import StorageError
-from sweeps.report import history, learning_curves, parallel_coordinates
+from sweeps.report import history, importances, learning_curves, parallel_coordinates
 from sweeps.report.page import write_report
 from sweeps.report.sweep_data import read_sweep
+from sweeps.results.trial_result import TrialResult
 
 
 def test_one_file_that_loads_nothing(mixed: Path) -> None:
@@ -159,6 +161,57 @@ def test_several_objectives(tmp_path: Path) -> None:
     assert "3 of the ranked configurations are on the Pareto front" in page.text
     assert [row[:3] for row in page.tables[0]] == [["5", "0.5", "2"], ["4", "0.4", "1"], ["3", "0.3", "0"]]
     assert "Best configuration" not in page.text
+
+
+def violating(number: int, value: float, **best: float) -> TrialResult:
+    """A trial that violates a constraint."""
+    text = f"latency_ms {number} is above 2"
+    return with_params(number, "completed", value, best, infeasible=text, violation=number / 2 - 1)
+
+
+def test_what_violates_a_constraint_is_last_and_says_why(tmp_path: Path) -> None:
+    rows = [with_params(1, "completed", 0.5), violating(3, 0.9), violating(4, 0.95), with_params(2, "completed", 0.6)]
+    run_dir = run_folder(tmp_path / "r", rows, constraints={"latency_ms": {"high": 2}})
+    page, _ = report(run_dir)
+    assert [(row[1], row[2]) for row in page.tables[0]] == [
+        ("2", ""),
+        ("1", ""),
+        ("3", "latency_ms 3 is above 2"),
+        ("4", "latency_ms 4 is above 2"),
+    ]
+    assert "4 completed, 2 of them infeasible" in page.text
+    assert "violates a constraint (latency_ms at most 2) come last" in page.text
+    line, *markers = history.panel(read_sweep(run_dir)).figure.data
+    assert max(line.y) == 0.6
+    assert [trace.name for trace in markers][:2] == ["completed (2)", "infeasible (2)"]
+
+
+def test_where_nothing_is_feasible_there_is_no_best(tmp_path: Path) -> None:
+    constraints = {"latency_ms": {"high": 2}}
+    page, _ = report(run_folder(tmp_path / "one", [violating(4, 0.9), violating(3, 0.5)], constraints=constraints))
+    says = "no completed trial meets the constraints; the nearest is trial 3: latency_ms 3 is above 2"
+    assert "There is no best configuration" in page.text
+    assert says in page.text
+    both = [ACCURACY, {"metric": "time", "direction": "minimize"}]
+    rows = [violating(4, 0.9, time=1.0), violating(3, 0.5, time=2.0)]
+    page, _ = report(run_folder(tmp_path / "two", rows, objective=both, constraints=constraints))
+    assert says in page.text
+    rows += [with_params(1, "completed", 0.1, {"time": 3.0})]
+    page, text = report(run_folder(tmp_path / "front", rows, objective=both, constraints=constraints))
+    assert read_sweep(tmp_path / "front").best_numbers == {1}
+    assert "violates a constraint (2)" in text
+
+
+def test_a_space_that_a_function_defines_has_the_parameters_that_it_suggested(tmp_path: Path) -> None:
+    known = {"lr": {"low": 1e-4, "high": 0.1, "log": True, "type": "float"}, "kind": {"choices": ["a", "b"]}}
+    params: list[dict[str, Any]] = [{"lr": 0.001 * (n + 1), "kind": "ab"[n % 2]} for n in range(6)]
+    params[5]["late"] = 3  # which no call before trial 0 has shown
+    rows = [with_params(n, "completed", n / 10, params=values) for n, values in enumerate(params)]
+    run_dir = run_folder(tmp_path / "r", rows, space={"function": "my_space.suggest", "parameters": known})
+    page, _ = report(run_dir)
+    assert list(read_sweep(run_dir).names) == ["kind", "lr", "late"]
+    assert page.tables[0][0][:7] == ["1", "5", "0.5", "2", "b", "0.006", "3"]
+    assert importances.panel(read_sweep(run_dir)).figure is not None
 
 
 def test_two_thousand_trials_stay_small(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ OTHER_VALUES: dict[str, Any] = {
     "base": {"trainer": {"max_epochs": 7}},
     "objectives": {"metric": "val/loss", "direction": "minimize"},
     "n_trials": 12,
+    "constraints": {"val/loss": {"low": 0.1, "high": 2.0}},
     "space": {"model.optimizer.lr": {"low": 0.001, "high": 0.1}},
     "runs": {"wide": {"model.network.width": 16}},
     "seeds": 2,
