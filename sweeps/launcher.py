@@ -11,6 +11,7 @@ from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, resolve_wandb_mode
+from sweeps.definitions.notebook_code import add_to_path, write_code
 from sweeps.engines.engine import WorkerCommand
 from sweeps.engines.registry import find_engine
 from sweeps.processes.fork_server import fork_server
@@ -34,12 +35,14 @@ class LaunchOptions:
         url: Storage; `None`: the journal in the run folder.
         wandb: Tracking mode; `None`: what the base says.
         engine: local or ray.
+        notebook_code: Source of what the trials use of a notebook; `None`: nothing.
     """
 
     run_dir: Path
     url: str | None = field(repr=False)
     wandb: Mode | None
     engine: str = "local"
+    notebook_code: str | None = field(default=None, repr=False)
 
 
 def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> int:
@@ -53,6 +56,8 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     """
     begun = monotonic()
     check_folder(options.run_dir)
+    if options.notebook_code is None:
+        add_to_path(options.run_dir)
     fork_server().start()
     mode = _wandb_mode(options, spec)
     checked = check_in_child(spec)
@@ -69,6 +74,8 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
         return 0
     with open_folder(options.run_dir):
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
+        if options.notebook_code is not None:
+            write_code(options.run_dir, options.notebook_code)
         study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
         study.attributes.wandb = mode
         study.warm_start([trial for sweep in older for trial in sweep.fitting])
