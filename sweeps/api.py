@@ -47,7 +47,7 @@ def launch(
 
     Args:
         spec: The keys of the spec, or its file. A relative `base` is relative to the working directory, or to the
-            folder of the file.
+            folder of the file. Keys without a `name` have that of the run folder.
         run_dir: The run folder; one that exists is continued. `None`: runs/NAME.
         n_trials: Runs in total, over all launches. `None`, here and below: as in the spec.
         workers: Worker processes. 0: none, only watch those that are started elsewhere.
@@ -77,8 +77,9 @@ def launch(
         one_of(wandb, "wandb", get_args(Mode))
     paths, url = ImportPaths(), storage_url(storage)
     overrides = {"n_trials": n_trials, "workers": workers, "timeout": timeout}
-    parsed = _read_spec(spec, overrides, set or {}, paths)
-    folder = _folder(run_dir) if run_dir is not None else Path("runs") / parsed.name
+    folder = None if run_dir is None else _folder(run_dir)
+    parsed = _read_spec(spec, "sweep" if folder is None else folder.name, overrides, set or {}, paths)
+    folder = folder or Path("runs") / parsed.name
     with paths.importable():
         code = run(parsed, LaunchOptions(folder, url, wandb, engine, paths.notebook_code()), dry_run)
     if code == 130:
@@ -87,13 +88,17 @@ def launch(
 
 
 def _read_spec(
-    given: Mapping[str, Any] | Folder, overrides: Mapping[str, Any], settings: Mapping[str, Any], paths: ImportPaths
+    given: Mapping[str, Any] | Folder,
+    name: str,
+    overrides: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    paths: ImportPaths,
 ) -> SweepSpec:
     from lit_dl.config.yaml_io import load_yaml
     from sweeps.spec.parse_spec import parse_spec
     from sweeps.spec.python_spec import plain_spec
 
-    folder, name = Path(), "sweep"
+    folder = Path()
     if not isinstance(given, Mapping):
         path = _folder(given)
         folder, name, given = path.parent, path.stem, load_yaml(path)

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lit_dl.errors import ConfigError, suggest
-from sweeps.definitions.notebook_code import NOTEBOOK_CODE, NotebookCode, write_code
+from sweeps.definitions.notebook_code import NOTEBOOK_CODE, NotebookCode, attribute, public_module, write_code
 
 _MAIN = "__main__"
 
@@ -41,10 +41,13 @@ class ImportPaths:
         Raises:
             ConfigError: Another process cannot import it.
         """
-        module, name = definition.__module__, definition.__qualname__
-        if _attribute(sys.modules.get(module), name) != definition:
+        name = definition.__qualname__
+        if definition.__module__ == _MAIN and attribute(self._main, name) == definition:
+            return self._of_main(key, name)
+        module = public_module(definition.__module__, name, definition)
+        if module is None:
             raise ConfigError(key, f"must be defined at the top level of a module, where others find it; {name} is not")
-        return self._of_main(key, name) if module == _MAIN else f"{module}.{name}"
+        return f"{module}.{name}"
 
     def resolve(self, key: str, path: str) -> str:
         """Returns an import path with `__main__.NAME` as the path at which another process finds it.
@@ -55,7 +58,7 @@ class ImportPaths:
         if not path.startswith(f"{_MAIN}."):
             return path
         name = path.removeprefix(f"{_MAIN}.")
-        if _attribute(self._main, name) is None:
+        if attribute(self._main, name) is None:
             raise ConfigError(key, f"{path!r} is not defined here{suggest(name, vars(self._main))}")
         return self._of_main(key, name)
 
@@ -101,13 +104,6 @@ class ImportPaths:
         del os.environ["PYTHONPATH"], sys.modules[self._module]
         os.environ |= {} if python_path is None else {"PYTHONPATH": python_path}
         sys.modules |= {} if module is None else {self._module: module}
-
-
-def _attribute(owner: ModuleType | None, name: str) -> Any:
-    found: Any = owner
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
 
 
 def _script_module(key: str, name: str, main: ModuleType, script: Path) -> str:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from textwrap import dedent
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from lit_dl.errors import ConfigError
@@ -39,7 +39,8 @@ class NotebookCode:
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         self._namespace = namespace
-        self._statements: dict[str, str] = {}  # by name, each after those that it uses
+        self._imports: set[str] = set()
+        self._statements: list[str] = []  # each after those that it uses
         self._begun: set[str] = set()
 
     def add(self, key: str, name: str) -> None:
@@ -57,24 +58,29 @@ class NotebookCode:
     def text(self) -> str:
         """Returns the source of the module."""
         has_future = self._namespace.get("annotations") is __future__.annotations
-        return _HEADER + (_FUTURE if has_future else "") + "\n\n".join(self._statements.values()) + "\n"
+        imports = "".join(f"{statement}\n" for statement in sorted(self._imports))
+        return _HEADER + (_FUTURE if has_future else "") + imports + "".join(f"\n\n{s}\n" for s in self._statements)
 
     def _add(self, key: str, name: str, user: str) -> None:
         if name in self._begun:
             return
         self._begun.add(name)
         value = self._namespace[name]
-        if _is_defined_here(value):
+        if getattr(value, "__module__", None) == "__main__" and hasattr(value, "__qualname__"):
             self._add_definition(key, name, value)
+        elif _is_plain(value):
+            self._statements.append(f"{name} = {value!r}")
+        elif isinstance(value, PurePath):
+            self._imports.add("import pathlib")
+            self._statements.append(f"{name} = pathlib.Path({str(value)!r})")
+        elif (statement := _import_of(name, value)) is not None:
+            self._imports.add(statement)
         else:
-            statement = _import_of(name, value) or _assignment(name, value)
-            if statement is None:
-                raise ConfigError(
-                    key,
-                    f"{user} uses {name} of the notebook, a {type(value).__name__}, which no other process has; make "
-                    f"it inside of {user}, or define both in a module",
-                )
-            self._statements[name] = statement
+            raise ConfigError(
+                key,
+                f"{user} uses {name} of the notebook, a {type(value).__name__}, which no other process has; make it "
+                f"inside of {user}, or define both in a module",
+            )
 
     def _add_definition(self, key: str, name: str, value: Any) -> None:
         own_name = value.__name__
@@ -83,12 +89,12 @@ class NotebookCode:
             raise ConfigError(key, f"the source of {name} is not found in the notebook; define it in a module")
         if own_name != name:
             self._add(key, own_name, name)
-            self._statements[name] = f"{name} = {own_name}"
+            self._statements.append(f"{name} = {own_name}")
             return
         for used in _global_names(source):
             if used in self._namespace and not used.startswith("__"):
                 self._add(key, used, name)
-        self._statements[name] = source
+        self._statements.append(source)
 
 
 def write_code(folder: Path, text: str) -> None:
@@ -103,40 +109,43 @@ def add_to_path(run_dir: Path) -> None:
         sys.path.insert(0, folder)
 
 
-def _is_defined_here(value: Any) -> bool:
-    return isinstance(value, type | FunctionType) and value.__module__ == "__main__"
-
-
-# Imports and plain values
+def _is_plain(value: Any) -> bool:
+    """Whether a value is what its text says, such as a number, a text, or a list of them."""
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
 
 
 def _import_of(name: str, value: Any) -> str | None:
     """Returns the statement that imports a module or an object of one; `None` if no module has it."""
     if isinstance(value, ModuleType):
         return f"import {value.__name__}" + (f" as {name}" if value.__name__ != name else "")
-    if _is_plain(value):
-        return None
-    modules = {name: module for name, module in sys.modules.items() if name not in ("__main__", NOTEBOOK_CODE)}
-    module, own_name = getattr(value, "__module__", None), getattr(value, "__name__", name)
-    if isinstance(module, str) and getattr(modules.get(module), own_name, None) is value:
+    own_name = getattr(value, "__name__", name)
+    module = public_module(getattr(value, "__module__", None), own_name, value)
+    if module is not None:
         return f"from {module} import {own_name}" + (f" as {name}" if own_name != name else "")
     # A type alias or a function of an extension module does not say where it is from.
-    found = (other for other, loaded in modules.items() if getattr(loaded, "__dict__", {}).get(name) is value)
-    return next((f"from {other} import {name}" for other in found), None)
+    found = (other for other, loaded in list(sys.modules.items()) if getattr(loaded, "__dict__", {}).get(name) is value)
+    return next((f"from {other} import {name}" for other in found if other not in ("__main__", NOTEBOOK_CODE)), None)
 
 
-def _assignment(name: str, value: Any) -> str | None:
-    """Returns the statement that assigns a plain value or a path."""
-    if isinstance(value, PurePath):
-        return f"import pathlib\n\n{name} = pathlib.Path({str(value)!r})"
-    return f"{name} = {value!r}" if _is_plain(value) else None
+def public_module(module: str | None, name: str, value: Any) -> str | None:
+    """Returns the module of an object, or the shortest package around it that has the object too; `None`: neither has.
+
+    `Tanh` is in `torch.nn`, although it says `torch.nn.modules.activation`.
+    """
+    parts = module.split(".") if isinstance(module, str) and module != "__main__" else []
+    modules = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return next((found for found in modules if attribute(sys.modules.get(found), name) == value), None)
 
 
-def _is_plain(value: Any) -> bool:
-    try:
-        return bool(ast.literal_eval(repr(value)) == value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
+def attribute(owner: ModuleType | None, name: str) -> Any:
+    """Returns an attribute of a module by its dotted name; `None` if there is none."""
+    found: Any = owner
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 # Sources
@@ -155,7 +164,7 @@ def _global_names(source: str) -> Iterator[str]:
 
 def _source(value: Any, namespace: Mapping[str, Any]) -> str | None:
     """Returns the source of a class or function with its decorators; `None` if it is not known."""
-    parts = [value] if isinstance(value, FunctionType) else vars(value).values()
+    parts = vars(value).values() if isinstance(value, type) else [value]
     for part in parts:
         code = getattr(inspect.unwrap(getattr(part, "__func__", getattr(part, "fget", part))), "__code__", None)
         text = "".join(linecache.getlines(code.co_filename)) if code is not None else ""
