@@ -66,7 +66,9 @@ class ImportPaths:
         script = getattr(self._main, "__file__", None)
         if script is None:
             self._notebook.add(key, name.split(".")[0])
-        self._module = NOTEBOOK_CODE if script is None else _script_module(key, name, self._main, Path(script))
+            self._module = NOTEBOOK_CODE
+        elif self._module is None:
+            self._module = _script_module(key, name, self._main, Path(script))
         return f"{self._module}.{name}"
 
     def notebook_code(self) -> str | None:

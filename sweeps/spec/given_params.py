@@ -8,6 +8,7 @@ from typing import Any
 from lit_dl.config.keys import normal_key
 from lit_dl.errors import ConfigError, suggest
 from sweeps.spec.space import Parameter, Space, Values
+from sweeps.spec.value_checks import is_number
 
 
 def given_params(given: Mapping[str, Any], space: Space) -> Values:
@@ -35,16 +36,12 @@ def given_params(given: Mapping[str, Any], space: Space) -> Values:
 def _checked(name: str, value: Any, parameter: Parameter) -> Any:
     if not parameter.is_range:
         options = parameter.options()
-        stored = parameter.stored(value)
-        same = [
-            option for option in options if option == stored and isinstance(option, bool) == isinstance(stored, bool)
-        ]
-        if not same:
+        chosen = [option for option in options if _is_same(option, parameter.stored(value))]
+        if not chosen:
             texts = [str(option) for option in options]
             raise ConfigError(name, f"{value!r} is not one of {', '.join(texts)}{suggest(str(value), texts)}")
-        return same[0]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (parameter.type == "int" and value != int(value)):
+        return chosen[0]
+    if not is_number(value) or (parameter.type == "int" and value != int(value)):
         kind = "a whole number" if parameter.type == "int" else "a number"
         raise ConfigError(name, f"must be {kind} from {parameter.low!r} to {parameter.high!r}; got {value!r}")
     number = int(value) if parameter.type == "int" else float(value)
@@ -54,6 +51,10 @@ def _checked(name: str, value: Any, parameter: Parameter) -> Any:
             name, f"must be from {parameter.low!r} to {parameter.high!r}{steps}, as in space; got {value!r}"
         )
     return number
+
+
+def _is_same(option: Any, value: Any) -> bool:
+    return bool(option == value) and isinstance(option, bool) == isinstance(value, bool)
 
 
 def _check_applies(parameter: Parameter, values: Values) -> None:
