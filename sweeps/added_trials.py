@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,12 @@ def add_trial(run_dir: Path, given: Mapping[str, Any], url: str | None) -> Added
     values = given_params(given, spec.space)
     if url is None and not (run_dir / JOURNAL).is_file():
         raise StorageError(f"{run_dir}: must have a study in it; its sweep uses a database; give its storage")
-    handle = open_study(run_dir, spec, url, create=False)
-    before = handle.trials()
-    waiting = create_trial(state=TrialState.WAITING, system_attrs={_FIXED: values})
-    trial_id = handle.storage.create_new_trial(handle.study._study_id, waiting)
-    number = handle.storage.get_trial_number_from_id(trial_id)
-    notes = [_when(run_dir), _count(number, spec, StudyAttributes(handle).total)]
+    with closing(open_study(run_dir, spec, url, create=False)) as handle:
+        before, total = handle.trials(), StudyAttributes(handle).total
+        waiting = create_trial(state=TrialState.WAITING, system_attrs={_FIXED: values})
+        trial_id = handle.storage.create_new_trial(handle.study._study_id, waiting)
+        number = handle.storage.get_trial_number_from_id(trial_id)
+    notes = [_when(run_dir), _count(number, spec, total)]
     return AddedTrial(number, [*notes, *_same(before, values)])
 
 
@@ -72,13 +73,15 @@ def _when(run_dir: Path) -> str:
 
 
 def _count(number: int, spec: SweepSpec, total: int) -> str:
-    runs = f"with {spec.seeds} seeds, so {spec.seeds} of" if spec.seeds > 1 else "one of"
-    return f"{runs} n_trials={total}" if number < total else f"on top of n_trials={total}, which have all begun"
+    if number >= total:
+        return f"on top of n_trials={total}"
+    return f"one of n_trials={total}" if spec.seeds == 1 else f"{spec.seeds} of n_trials={total}, one a seed"
 
 
 def _same(trials: list[FrozenTrial], values: Values) -> list[str]:
-    """Returns a note on the trials that have the same values: all of them where a trial was sampled, else the fixed."""
-    same = [trial for trial in trials if values in (trial.params, trial.system_attrs.get(_FIXED))]
+    """Returns a note on the trials that ran or will run with the same values."""
+    same = [trial for trial in trials if values == (trial.params or trial.system_attrs.get(_FIXED))]
+    names = ", ".join(f"{trial.number} ({trial.state.name})" for trial in same)
     if not same:
         return []
-    return [f"{', '.join(f'trial {trial.number} ({trial.state.name})' for trial in same)} has the same values"]
+    return [f"trial {names} has the same values" if len(same) == 1 else f"trials {names} have the same values"]

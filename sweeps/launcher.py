@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -76,14 +77,14 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
         if options.notebook_code is not None:
             write_code(options.run_dir, options.notebook_code)
-        study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
-        study.attributes.wandb = mode
-        study.warm_start([trial for sweep in older for trial in sweep.fitting])
         command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
-        with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
-            about = launch_entries(options.url, mode, len(engine.slots), options.engine)
-            progress = Progress(checked.spec, study, options.run_dir, about)
-            return SweepSupervisor(study, engine, progress).run()
+        with closing(SharedStudy(options.run_dir, checked.spec, options.url, create=True)) as study:
+            study.attributes.wandb = mode
+            study.warm_start([trial for sweep in older for trial in sweep.fitting])
+            with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
+                about = launch_entries(options.url, mode, len(engine.slots), options.engine)
+                progress = Progress(checked.spec, study, options.run_dir, about)
+                return SweepSupervisor(study, engine, progress).run()
 
 
 def _summary(checked: Checked) -> str:
