@@ -126,8 +126,11 @@ def _import_of(name: str, value: Any) -> str | None:
     if module is not None:
         return f"from {module} import {own_name}" + (f" as {name}" if own_name != name else "")
     # A type alias or a function of an extension module does not say where it is from.
-    found = (other for other, loaded in list(sys.modules.items()) if getattr(loaded, "__dict__", {}).get(name) is value)
-    return next((f"from {other} import {name}" for other in found if other not in ("__main__", NOTEBOOK_CODE)), None)
+    for other, loaded in list(sys.modules.items()):
+        is_own = getattr(loaded, "__name__", None) in ("__main__", NOTEBOOK_CODE)  # under whichever name
+        if not is_own and getattr(loaded, "__dict__", {}).get(name) is value:
+            return f"from {other} import {name}"
+    return None
 
 
 def public_module(module: str | None, name: str, value: Any) -> str | None:

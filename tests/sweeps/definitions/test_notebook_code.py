@@ -120,3 +120,13 @@ def test_what_has_no_source_is_an_error_that_names_it(notebook: Notebook, cell: 
     with pytest.raises(ConfigError, match=message) as error:
         notebook.code("Net")
     assert error.value.key == "model"
+
+
+def test_a_notebook_is_no_module_under_another_name_either(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Jupyter's kernel has it: `sys.modules["__mp_main__"]` is the notebook."""
+    notebook.run("data = object()\nclass Net:\n    def n(self): return data")
+    alias = ModuleType("__main__")
+    vars(alias).update(notebook.names)
+    monkeypatch.setitem(sys.modules, "__mp_main__", alias)
+    with pytest.raises(ConfigError, match="Net uses data of the notebook"):
+        notebook.code("Net")
