@@ -73,6 +73,9 @@ def _import(key: str, path: str) -> Any:
     except LitError as error:  # such as that of a script that launches a sweep when it is imported
         raise ConfigError(key, f"{path!r} cannot be imported; {error}") from None
     except Exception as error:  # a foreign module can raise anything when it is imported
+        if parent.split(".")[0] == "__main__":  # as LightningCLI saves it in a script
+            must = "must name a module; in place of __main__ write the name of the file that defines it, without .py"
+            raise ConfigError(key, f"{must}; got {path!r}") from None
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
 

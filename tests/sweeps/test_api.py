@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lit_dl.errors import ConfigError
 from sweeps import cli
 from sweeps.launcher import LaunchOptions
 from sweeps.results.files import read_results
+from sweeps.spec.preflight import Checked
 from sweeps.spec.spec import SweepSpec
 
 EXAMPLES = REPOSITORY / "examples"
@@ -120,6 +122,30 @@ def test_ctrl_c_gives_the_trials_back_and_raises(tmp_path: Path) -> None:
     assert "interrupted: stopping the workers" in process.stdout
     assert "trials: interrupted\n" in process.stdout
     assert process.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_a_launch_in_a_thread_leaves_the_signals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec: Checked(spec, 0, []))
+    done: list[sweeps.Sweep] = []
+    spec = tiny_spec(tmp_path, space={"model.network.width": {"low": 4, "high": 16, "type": "int"}})
+
+    def launch() -> None:
+        done.append(sweeps.launch(spec, tmp_path / "run", workers=0, timeout=1e-3, wandb="disabled"))
+
+    thread = threading.Thread(target=launch)
+    thread.start()
+    thread.join()
+    assert [sweep.state for sweep in done] == ["timeout"]
+
+
+def test_a_class_that_was_main_is_told_to_name_its_file(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: __main__.Net\n")  # a config that LightningCLI saved in a script
+    with pytest.raises(ConfigError) as error:
+        sweeps.launch({**tiny_spec(tmp_path), "base": str(tmp_path / "base.yaml")}, tmp_path / "run")
+    assert str(error.value) == (
+        "model.class_path: must name a module; in place of __main__ write the name of the file that defines it, "
+        "without .py; got '__main__.Net'"
+    )
 
 
 @pytest.fixture
