@@ -1,4 +1,4 @@
-"""The command line: `sweeps launch | worker | status | best | report | replay`.
+"""The command line: `sweeps launch | worker | status | best | add | report | replay`.
 
 Each command imports what it needs when it runs. So `sweeps --help` and `sweeps status` load no torch.
 """
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import ConfigError, LitError
 from lit_dl.files import expand_path
@@ -27,15 +27,17 @@ _WANDB = ("auto", "offline", "online", "disabled")
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
     from sweeps.extend import ExtendRequest
-    from sweeps.launch import LaunchOptions
-    from sweeps.launch import launch as run
+    from sweeps.launcher import LaunchOptions
+    from sweeps.launcher import launch as run
+    from sweeps.study.storage import storage_url
 
     extend = ExtendRequest.parse(args.extend, args.extend_best)
     if (Path(args.spec) / "spec.yaml").is_file():  # a run folder stands for the spec in it
         args.run_dir, args.spec = args.run_dir or args.spec, os.path.join(args.spec, "spec.yaml")
     spec = read_spec(args)
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
-    return run(spec, LaunchOptions(run_dir, _storage(args), args.wandb, args.engine, extend), args.dry_run)
+    options = LaunchOptions(run_dir, storage_url(args.storage), args.wandb, args.engine, extend)
+    return run(spec, options, args.dry_run)
 
 
 def read_spec(args: argparse.Namespace) -> SweepSpec:
@@ -45,16 +47,11 @@ def read_spec(args: argparse.Namespace) -> SweepSpec:
         ConfigError: The spec or an option is wrong.
     """
     from lit_dl.config.yaml_io import parse_yaml
-    from sweeps.launch import check_workers
+    from sweeps.launcher import check_workers
     from sweeps.spec.parse_spec import load_spec
     from sweeps.spec.value_checks import duration
 
-    settings = {}
-    for setting in args.set:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise ConfigError("--set", f"must be dotted.key=value; got {setting!r}")
-        settings[key] = parse_yaml(value, f"--set {key}")
+    settings = _settings(args.set, "--set")
     if args.run_dir == "":
         raise ConfigError("--run_dir", "must not be empty")
     if args.n_trials == "":
@@ -68,21 +65,34 @@ def read_spec(args: argparse.Namespace) -> SweepSpec:
     )
 
 
-def _storage(args: argparse.Namespace) -> str | None:
-    """Returns the URL of the storage. The environment can hold it too, so that no command line shows its password."""
-    from sweeps.study.storage import STORAGE_VARIABLE
+def _settings(words: Sequence[str], option: str) -> dict[str, Any]:
+    """Returns the values of words such as `model.lr=0.1`, by their keys.
 
-    return args.storage if args.storage is not None else os.environ.get(STORAGE_VARIABLE)
+    Raises:
+        ConfigError: A word is no key and value. The error begins with the option.
+    """
+    from lit_dl.config.yaml_io import parse_yaml
+
+    settings = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(option, f"must be dotted.key=value; got {word!r}")
+        settings[key] = parse_yaml(value, f"{option} {key}")
+    return settings
 
 
 def worker(args: argparse.Namespace) -> int:
     """Run trials of a sweep in this process, beside those that `launch` starts, on this or any machine."""
+    from sweeps.definitions.notebook_code import add_to_path
     from sweeps.run_folder import join_folder
+    from sweeps.study.storage import storage_url
     from sweeps.worker.loop import main as work
 
-    url = _storage(args)
+    url = storage_url(args.storage)
     run_dir = Path(args.run_dir) if args.run_dir else None
     run_dir = join_folder(run_dir, args.study, url)
+    add_to_path(run_dir)
     return work(run_dir, url, args.slot, args.threads, args.wandb, args.stop_on_stdin_eof)
 
 
@@ -93,15 +103,12 @@ def status(args: argparse.Namespace) -> int:
         count_text,
         front_lines,
         how_to_go_on,
-        read_status,
+        live_status,
         running_text,
         total_text,
     )
-    from sweeps.study.liveness import is_alive
 
-    found = read_status(Path(args.run_dir))
-    if found["state"] == "running" and not is_alive(found["launcher"]):
-        found["state"] = "killed"
+    found = live_status(Path(args.run_dir))
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
@@ -178,6 +185,14 @@ def _files(run_dir: Path, entry: RankedConfiguration) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items() if path is not None}
 
 
+def add(args: argparse.Namespace) -> int:
+    """Add a trial with values of your own; the others are sampled. Works beside a running sweep."""
+    from sweeps.api import enqueue
+
+    print(enqueue(args.run_dir, _settings(args.values, "KEY=VALUE"), args.storage))
+    return 0
+
+
 def report(args: argparse.Namespace) -> int:
     """Write report.html: ranking, history, curves, importances; and print published figures and claims beside ours."""
     from sweeps.live import open_console
@@ -239,6 +254,12 @@ def _run_dir_and_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
+    parser.add_argument("values", metavar="KEY=VALUE", nargs="+", help="keys of the space, such as model.lr=0.01")
+    parser.add_argument("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
+
+
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
     parser.add_argument("--output", metavar="FILE", type=expand_path, help="default: RUN_DIR/report.html")
@@ -268,6 +289,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpar
     "worker": (worker, _worker_arguments),
     "status": (status, _run_dir_and_json),
     "best": (best, _run_dir_and_json),
+    "add": (add, _add_arguments),
     "report": (report, _report_arguments),
     "replay": (replay, _replay_arguments),
 }

@@ -1,4 +1,4 @@
-"""Shows a running sweep: a live table in a terminal, one line a finished trial elsewhere."""
+"""Shows a running sweep: a live table in a terminal and in a notebook, one line a finished trial elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -29,14 +29,52 @@ from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
 _MAX_RANKED = 10
+_NOTEBOOK_WIDTH, _NOTEBOOK_HEIGHT = 110, 30  # columns and lines that a cell shows without scrolling
 
 
 def open_console() -> Console:
     """Returns a console for standard output. Where that is no terminal (a file, a CI log), no line is wrapped early."""
+    if in_notebook():
+        return Console(highlight=False, force_jupyter=False, width=_NOTEBOOK_WIDTH)  # as text, not as blocks of HTML
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
     return console
+
+
+def in_notebook() -> bool:
+    """Whether standard output is that of a notebook's cell."""
+    return Console().is_jupyter
+
+
+class NotebookLive:
+    """A table in the output of a notebook's cell that is replaced in its place; used like `rich.live.Live`."""
+
+    def __init__(self) -> None:
+        self._console = Console(force_jupyter=False, color_system=None, width=_NOTEBOOK_WIDTH, height=_NOTEBOOK_HEIGHT)
+        self.size = self._console.size
+        self._display: Any = None
+
+    def start(self) -> None:
+        """Makes the place."""
+        from IPython.display import display
+
+        self._display = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def update(self, renderable: RenderableType, *, refresh: bool = False) -> None:  # noqa: ARG002 - as Live has it
+        """Shows this in place of what was shown before."""
+        with self._console.capture() as capture:
+            self._console.print(renderable)
+        self._display.update({"text/plain": capture.get()}, raw=True)
+
+    def stop(self) -> None:
+        """Does nothing: what was shown last stays."""
+
+
+def _open_live(console: Console) -> Live | NotebookLive | None:
+    if in_notebook():
+        return NotebookLive()
+    return Live(console=console, auto_refresh=False) if console.is_terminal else None
 
 
 class LiveView:
@@ -50,7 +88,7 @@ class LiveView:
         self.spec = spec
         self.metrics = [objective.metric for objective in spec.objectives]
         self.console = open_console()
-        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self._live = _open_live(self.console)
         self._printed: set[int] = set()
         self._is_first_update = True
 
@@ -85,7 +123,7 @@ class LiveView:
     def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Group:
         ended = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
         title = Text(f"{status['name']}  {ended}/{_total(status)}", style="bold")
-        size = self.console.size
+        size = self._live.size if isinstance(self._live, NotebookLive) else self.console.size
         table = trial_table(results, status["running"], self.metrics, size.width, size.height - 3)
         return Group(title, table, Text(_footer(status)))
 

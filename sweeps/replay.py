@@ -14,6 +14,7 @@ from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import StorageError
 from lit_dl.run.epoch_rows import GLOBAL_STEP, Row, metrics_of
+from sweeps.definitions.notebook_code import add_to_path
 from sweeps.trial_folder import TrialFolder
 from sweeps.worker.run_trial import on_one_device
 
@@ -62,6 +63,7 @@ def replay_trial(run_dir: Path, number: int) -> int:
         raise StorageError(f"{folder.metrics}: must hold the metrics of an epoch; it holds none")
     silence_lightning()
     ignore_slurm()
+    add_to_path(run_dir)
     run = build_run(on_one_device(load_yaml(folder.config)), callbacks=[StopAfter(before[-1])])
     run.fit()
     differences = _differences(before, run.rows)

@@ -177,6 +177,9 @@ class SweepSupervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+            yield
+            return
         kept = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Self, TypeVar, get_type_hints
 
-from lit_dl.errors import ConfigError
+from lit_dl.errors import ConfigError, LitError
 
 
 def import_class(key: str, path: str, base: type) -> type[Any]:
@@ -91,7 +91,12 @@ def _import(key: str, path: str) -> Any:
                 raise
             owner = getattr(import_module(module), outer)
         return getattr(owner, name)
+    except LitError as error:  # such as that of a script that launches a sweep when it is imported
+        raise ConfigError(key, f"{path!r} cannot be imported; {error}") from None
     except Exception as error:  # a foreign module can raise anything when it is imported
+        if parent.split(".")[0] == "__main__":  # as LightningCLI saves it in a script
+            must = "must name a module; in place of __main__ write the name of the file that defines it, without .py"
+            raise ConfigError(key, f"{must}; got {path!r}") from None
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_dl.errors import StorageError
+from sweeps.study.liveness import is_alive
 
 STATUS_JSON = "status.json"
 STOPPED = "stopped: "
@@ -30,6 +31,14 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     except ValueError:
         pass
     raise StorageError(f"{path}: must be what sweeps launch writes; damaged; launch the sweep again to have it written")
+
+
+def live_status(run_dir: Path) -> dict[str, Any]:
+    """Returns the same with the state `killed` where the launcher died without writing another."""
+    status = read_status(run_dir)
+    return (
+        {**status, "state": "killed"} if status["state"] == "running" and not is_alive(status["launcher"]) else status
+    )
 
 
 def how_to_go_on(state: str) -> str | None:

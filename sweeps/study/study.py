@@ -81,6 +81,10 @@ class SharedStudy:
                 self.extensions.enqueue_missing()
             self.stopping.decide()
 
+    def close(self) -> None:
+        """Closes the connections to a database."""
+        self._handle.close()
+
     @property
     def retry(self) -> OutageRetry:
         """Retries what an outage of the storage prevents."""

@@ -23,8 +23,8 @@ from sweep_specs import resolved_spec, tiny_spec, write_spec
 
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.tracking import Mode, logged_rows
-from sweeps.launch import LaunchOptions
-from sweeps.launch import launch as run
+from sweeps.launcher import LaunchOptions
+from sweeps.launcher import launch as run
 from sweeps.results.files import read_results, write_results
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.preflight import Checked
@@ -316,7 +316,7 @@ def test_workers_that_join_are_told_how_trials_are_tracked(
     expected: Mode,
 ) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
     base = {**tiny_spec(tmp_path)["base"], "tracking": {"wandb": of_base}}
     spec = resolved_spec(tmp_path, base=base, tracking={"wandb": of_spec} if of_spec else {})
     order = LaunchOptions(tmp_path / "run", None, asked)
@@ -332,9 +332,9 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
         asked.append(mode)
         return "offline"
 
-    monkeypatch.setattr("sweeps.launch.resolve_wandb_mode", resolve)
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
-    monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
+    monkeypatch.setattr("sweeps.launcher.resolve_wandb_mode", resolve)
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.SweepSupervisor.run", lambda supervisor: 0)
     spec = resolved_spec(tmp_path, tracking={"wandb": "auto"})
     assert run(spec, LaunchOptions(tmp_path / "run", None, None)) == 0
     assert asked == ["auto"]
@@ -343,8 +343,8 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
 def test_a_launch_says_how_many_older_trials_it_learns_from_and_stores_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
-    monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.SweepSupervisor.run", lambda supervisor: 0)
     older = tmp_path / "older"
     older.mkdir()
     (older / "spec.yaml").write_text(resolved_spec(tmp_path).dump())

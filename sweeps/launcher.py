@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -11,6 +12,7 @@ from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, resolve_wandb_mode
+from sweeps.definitions.notebook_code import add_to_path, write_code
 from sweeps.engines.engine import WorkerCommand
 from sweeps.engines.registry import find_engine
 from sweeps.extend import ExtendRequest, check_extendable, plan_extension
@@ -38,6 +40,7 @@ class LaunchOptions:
         wandb: Tracking mode; `None`: what the base says.
         engine: local or ray.
         extend: Which completed trials go on for more epochs; `None`: none that has not begun to.
+        notebook_code: Source of what the trials use of a notebook; `None`: nothing.
     """
 
     run_dir: Path
@@ -45,6 +48,7 @@ class LaunchOptions:
     wandb: Mode | None
     engine: str = "local"
     extend: ExtendRequest | None = None
+    notebook_code: str | None = field(default=None, repr=False)
 
 
 def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> int:
@@ -58,6 +62,8 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     """
     begun = monotonic()
     check_folder(options.run_dir)
+    if options.notebook_code is None:
+        add_to_path(options.run_dir)
     fork_server().start()
     mode = _wandb_mode(options, spec)
     checked = check_in_child(with_earlier_defaults(options.run_dir, spec), mode)
@@ -74,23 +80,25 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     for line in [*(f"note: {note}" for note in checked.notes), *older, *sampler_notes(checked.spec)]:
         print(line, flush=True)
     if options.extend is not None:
-        _, line = plan_extension(_existing(checked.spec, options), options.run_dir, options.extend)
-        print(line, flush=True)
+        with closing(_existing(checked.spec, options)) as study:
+            print(plan_extension(study, options.run_dir, options.extend)[1], flush=True)
     if dry_run:
         return 0
     with open_folder(options.run_dir):
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
-        study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
-        study.attributes.wandb = mode
-        study.warm_start([trial for sweep in older for trial in sweep.fitting])
-        if options.extend is not None:
-            plan, _ = plan_extension(study, options.run_dir, options.extend)
-            study.extensions.start(plan)
+        if options.notebook_code is not None:
+            write_code(options.run_dir, options.notebook_code)
         command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
-        with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
-            about = launch_entries(options.url, mode, len(engine.slots), options.engine)
-            progress = Progress(checked.spec, study, options.run_dir, about)
-            return SweepSupervisor(study, engine, progress).run()
+        with closing(SharedStudy(options.run_dir, checked.spec, options.url, create=True)) as study:
+            study.attributes.wandb = mode
+            study.warm_start([trial for sweep in older for trial in sweep.fitting])
+            if options.extend is not None:
+                plan, _ = plan_extension(study, options.run_dir, options.extend)
+                study.extensions.start(plan)
+            with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
+                about = launch_entries(options.url, mode, len(engine.slots), options.engine)
+                progress = Progress(checked.spec, study, options.run_dir, about)
+                return SweepSupervisor(study, engine, progress).run()
 
 
 def _existing(spec: SweepSpec, options: LaunchOptions) -> SharedStudy:
