@@ -111,7 +111,7 @@ RUN_VALUES = [
           ("lit_dl.Regressor", "data.class_path=LinearRegressionDataModule", "got Classifier"), has_base=False),
     Value("classes_for_a_regressor",
           {"model.class_path": "lit_dl.Regressor", "model.network.input_shape": "[1,8,8]"},
-          "model.class_path: ", ("lit_dl.Classifier", "data.class_path=MNISTDataModule", "got Regressor")),
+          "model.class_path: ", ("lit_dl.Classifier", "data.class_path=ImageDataModule", "got Regressor")),
     *(Value(f"name_of_{key}", {key: typo}, f"{key}: {typo!r} is not one of ", (f"mean {nearest!r}?",))
       for key, (typo, nearest) in NAMES.items()),
     *(Value(f"{key}_{value}", {**keys, key: {"nan": ".nan", "inf": ".inf"}.get(value, value)}, f"{key}: must be ",

@@ -13,11 +13,11 @@ from torch import Tensor
 from lit_dl.data.batches import Minibatches
 from lit_dl.data.datasets import DatasetName
 from lit_dl.data.idx import read_idx_pair
-from lit_dl.data.mnist import MNISTDataModule
+from lit_dl.data.images import ImageDataModule
 from lit_dl.errors import ConfigError
 
 
-def in_epoch(data: MNISTDataModule, epoch: int, module: object = None) -> MNISTDataModule:
+def in_epoch(data: ImageDataModule, epoch: int, module: object = None) -> ImageDataModule:
     """As a Trainer leaves it in `epoch`, counted from 1."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(
@@ -26,9 +26,9 @@ def in_epoch(data: MNISTDataModule, epoch: int, module: object = None) -> MNISTD
     return data
 
 
-def small(folder: Path, **values: Any) -> MNISTDataModule:
+def small(folder: Path, **values: Any) -> ImageDataModule:
     options = {"dataset": "idx", "batch_size": 20, "validation": 23, "seed": 0, **values}
-    data = MNISTDataModule(str(folder), **options)
+    data = ImageDataModule(str(folder), **options)
     data.setup("fit")
     return data
 
@@ -140,7 +140,7 @@ def test_the_moments_of_another_split_are_others(digits_dir: Path) -> None:
 
 def test_standardized_mnist() -> None:
     """The well-known 0.1307 and 0.3081 are of all 60,000; these are of the 55,000 that are trained on."""
-    data = MNISTDataModule(scaling="standardize")
+    data = ImageDataModule(scaling="standardize")
     data.setup("fit")
     pixels = read_idx_pair(None, "train", True).images[5000:].numpy()
     shares = np.bincount(pixels.ravel(), minlength=256) / pixels.size
@@ -164,10 +164,10 @@ def test_even_is_one_for_even_digits(digits_dir: Path, loader: str) -> None:
 
 
 def test_the_number_of_classes(tmp_path: Path, digits_dir: Path, write: Callable[..., None]) -> None:
-    assert small(digits_dir).classes == 10
-    assert small(digits_dir, target="even").classes == 2
+    assert small(digits_dir).num_classes == 10
+    assert small(digits_dir, target="even").num_classes == 2
     write(tmp_path, "train", np.zeros((6, 2, 2)), np.array([0, 3, 12, 3, 0, 1]))
-    assert small(tmp_path, batch_size=1, validation=1).classes == 13
+    assert small(tmp_path, batch_size=1, validation=1).num_classes == 13
 
 
 @pytest.mark.parametrize("scaling", ["unit", "standardize"])
@@ -211,7 +211,7 @@ def test_a_second_test_set_has_the_same_digits_with_raw_pixels(digits_dir: Path,
 )
 def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        MNISTDataModule(**values)
+        ImageDataModule(**values)
     assert str(caught.value) == message
 
 
