@@ -14,11 +14,19 @@ import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import nn
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.config_parsing import argument_error, parse_run_config
 from lit_dl.cli.console import print_row
-from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
+from lit_dl.cli.instantiation import (
+    class_at,
+    expand_paths,
+    instantiate_part,
+    instantiator,
+    part_errors,
+    trainer_errors,
+)
 from lit_dl.cli.links import add_links, links_in, without_targets
 from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
@@ -191,10 +199,12 @@ class LitCLI(RunCommands, LightningCLI):
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
         bases = {"model": LightningModule, "data": LightningDataModule}
         instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
+        instantiators += [(instantiate_part, base, True) for base in (nn.Module, Callback)]
         config = expand_paths(self.config)
         if self.subcommand is None:
             config.trainer = write_below(self.root, config.trainer, confined=self.location is None)
-        self.config_init = self.parser.instantiate(config, instantiators=instantiators)
+        with part_errors(self.complete):
+            self.config_init = self.parser.instantiate(config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)

@@ -14,7 +14,7 @@ Augment = Callable[[Tensor, Sequence[tuple[int, int]]], Tensor]
 
 # Batches gathered by one call: the fixed cost of an indexing call is that of a small batch. Fewer of large images.
 _BLOCK_BATCHES = 20
-_BLOCK_NUMBERS = 2**23
+_BLOCK_NUMBERS = 2**20
 
 
 class Minibatches(NamedTuple):

@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from lit_dl.data.idx import LabeledImages
@@ -150,22 +152,29 @@ def read_image(path: Path, size: tuple[int, int] | None, channels: int) -> Tenso
     Raises:
         DataError: It cannot be decoded.
     """
-    from torchvision.io import ImageReadMode, decode_image  # type: ignore[import-untyped]
     from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
 
-    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
     try:
-        image: Tensor = decode_image(str(path), mode, apply_exif_orientation=True)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).split("\n")[0].rpartition(".cpp:")[2].partition(", ")[2] or str(error)
+        with Image.open(path) as file:
+            pixels = _pixels(ImageOps.exif_transpose(file), channels)
+    except Exception as error:  # damaged bytes raise nearly anything
+        reason = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
         raise DataError(f"{path}: cannot be decoded as an image ({reason}); damaged?") from None
-    image = functional.to_dtype(image, torch.uint8, scale=True)  # a PNG may have 16 bits
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
     if size is None or tuple(image.shape[1:]) == size:
         return image
     factor = max(wanted / there for wanted, there in zip(size, image.shape[1:], strict=True))
     covering = [max(wanted, round(there * factor)) for wanted, there in zip(size, image.shape[1:], strict=True)]
     resized: Tensor = functional.resize(image, covering, antialias=True)
     return functional.center_crop(resized, list(size))  # type: ignore[no-any-return]
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """Returns the pixels (height, width, channels) uint8 of an image of any kind."""
+    if image.mode.startswith("I"):  # 16 bits, of which Pillow would take the lower 8
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    return pixels[:, :, None] if channels == 1 else pixels
 
 
 def _different(size: Sequence[int], first: Sequence[int]) -> str:
