@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import lit_dl
+from lit_dl.cli.lit_cli import build_run, parse_config
 from lit_dl.data.batches import Minibatches
 from lit_dl.data.datasets import DatasetName
 from lit_dl.data.idx import read_idx_pair
 from lit_dl.data.images import ImageDataModule
-from lit_dl.errors import ConfigError
+from lit_dl.errors import ConfigError, DataError
+from lit_dl.modules.classifier import Classifier
 
 
 def in_epoch(data: ImageDataModule, epoch: int, module: object = None) -> ImageDataModule:
@@ -224,3 +227,30 @@ def test_a_batch_larger_than_the_training_split(digits_dir: Path) -> None:
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, digits_dir: Path) -> None:
     monkeypatch.setenv("HOME", str(digits_dir.parent))
     assert len(small(Path("~") / digits_dir.name).train_rows) == 230
+
+
+@pytest.mark.parametrize("classes", [None, [5, 6, 7, 8, 9], [3, 1]])
+def test_outputs_and_input_shape_follow_the_data_by_a_link(
+    classes: list[int] | None, config: Callable[..., dict[str, Any]]
+) -> None:
+    link = {"data.num_classes": "model.network.outputs", "data.shape": "model.network.input_shape"}
+    given = config(data__classes=classes, link=link)
+    del given["model"]["network"]["input_shape"]
+    run = build_run(parse_config(given))
+    run.check()
+    assert isinstance(run.module, Classifier)
+    assert run.module.network_config.outputs == len(classes or range(10))
+    assert run.module.network_config.input_shape == [1, 8, 8]
+    run.fit()
+
+
+def test_the_name_of_before() -> None:
+    assert lit_dl.MNISTDataModule is ImageDataModule
+
+
+def test_test_labels_beyond_those_to_train_on(tmp_path: Path, write: Callable[..., None]) -> None:
+    write(tmp_path, "train", np.zeros((6, 2, 2)), np.array([0, 3, 2, 3, 0, 1]))
+    write(tmp_path, "t10k", np.zeros((2, 2, 2)), np.array([1, 4]))
+    with pytest.raises(DataError) as caught:
+        small(tmp_path, batch_size=1, validation=1)
+    assert str(caught.value) == f"{tmp_path}: must have test labels below 4, as the training labels are; has 4"
