@@ -197,9 +197,12 @@ class LitCLI(RunCommands, LightningCLI):
         if not self.build:
             return
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
-        bases = {"model": LightningModule, "data": LightningDataModule}
-        instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
-        instantiators += [(instantiate_part, base, True) for base in (nn.Module, Callback)]
+        instantiators: list[tuple[Callable[..., Any], type, bool]] = [
+            (instantiator("model", LightningModule), LightningModule, True),
+            (instantiator("data", LightningDataModule), LightningDataModule, True),
+            (instantiate_part, nn.Module, True),
+            (instantiate_part, Callback, True),
+        ]
         config = expand_paths(self.config)
         if self.subcommand is None:
             config.trainer = write_below(self.root, config.trainer, confined=self.location is None)
