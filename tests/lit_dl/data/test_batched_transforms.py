@@ -241,3 +241,20 @@ def test_image_by_image_is_random_for_each_and_leaves_the_generators_alone() -> 
     torch.manual_seed(5)
     assert torch.equal(apply(v2.ColorJitter(brightness=0.9), same, draws()), changed)
     assert not torch.equal(apply(v2.ColorJitter(brightness=0.9), same, draws(seed=1)), changed)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.RandomAffine(10, [0.1, 0.1], [0.9, 1.1], 5, interpolation="bilinear", fill=3),
+        v2.RandomRotation(10),
+        v2.RandomCrop((12, 16), padding=2),
+        v2.RandomErasing(),
+        v2.RandomApply([v2.RandomHorizontalFlip()]),
+    ],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_images_stay_on_their_device(transform: v2.Transform) -> None:
+    """The meta device computes shapes alone, but refuses tensors of another device as a GPU does."""
+    changed = apply(transform, IMAGES.to("meta"), draws())
+    assert (changed.device.type, changed.shape, changed.dtype) == ("meta", IMAGES.shape, torch.uint8)
