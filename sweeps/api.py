@@ -80,7 +80,7 @@ def launch(
     one_of(engine, "engine", ENGINES)
     if wandb is not None:
         one_of(wandb, "wandb", get_args(Mode))
-    request = ExtendRequest.parse(None if extend is None else str(extend), extend_best)
+    request = ExtendRequest.parse(*(None if value is None else str(value) for value in (extend, extend_best)))
     paths, url = ImportPaths(), storage_url(storage)
     overrides = {"n_trials": n_trials, "workers": workers, "timeout": timeout}
     folder = None if run_dir is None else _folder(run_dir)

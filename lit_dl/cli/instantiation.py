@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lit_dl.config.classes import import_factory, parameters_of
+from lit_dl.config.keys import Config
 from lit_dl.errors import ConfigError, LitError, key_prefix
 from lit_dl.files import expand_path
 
@@ -59,6 +60,48 @@ def _instantiate(group: str, base: type, cls: type, /, *args: Any, **kwargs: Any
         if not isinstance(made, base):
             raise ConfigError("class_path", f"must make a {base.__name__}; {name} made a {type(made).__name__}")
     return made
+
+
+def instantiate_part(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+    """Calls a class that is an argument of another, for `instantiators` of jsonargparse.
+
+    Raises:
+        ConfigError: The class raised an exception. Its key is the name of the class; see `part_errors`.
+    """
+    try:
+        return cls(*args, **kwargs)
+    except Exception as error:
+        raise ConfigError(cls.__name__, f"refuses its arguments ({type(error).__name__}: {error})") from error
+
+
+@contextmanager
+def part_errors(config: Callable[[], Config]) -> Iterator[None]:
+    """Gives the errors of `instantiate_part` the dotted key of the class in a config.
+
+    jsonargparse tries an argument of a union as each of its types. Then the error is the cause of another one.
+    """
+    try:
+        yield
+    except ValueError as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, ConfigError):
+            found = found.__cause__
+        if found is None:
+            raise
+        key = next((key for key, name in _classes_in(config()) if name == found.key), None)
+        if key is None:
+            raise found from None
+        raise ConfigError(key, f"{found.key} {found.problem}") from found.__cause__
+
+
+def _classes_in(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the dotted key and the name of every class in a config."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in pairs:
+        key = f"{prefix}{name}"
+        if name == "class_path":
+            yield prefix.removesuffix("."), str(part).rpartition(".")[2]
+        yield from _classes_in(part, f"{key}.")
 
 
 @contextmanager

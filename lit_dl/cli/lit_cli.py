@@ -15,11 +15,19 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import nn
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.config_parsing import argument_error, parse_run_config
 from lit_dl.cli.console import print_row
-from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
+from lit_dl.cli.instantiation import (
+    class_at,
+    expand_paths,
+    instantiate_part,
+    instantiator,
+    part_errors,
+    trainer_errors,
+)
 from lit_dl.cli.links import add_links, links_in, source_errors
 from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
@@ -196,12 +204,16 @@ class LitCLI(RunCommands, LightningCLI):
         if not self.build:
             return
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
-        bases = {"model": LightningModule, "data": LightningDataModule}
-        instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
+        instantiators: list[tuple[Callable[..., Any], type, bool]] = [
+            (instantiator("model", LightningModule), LightningModule, True),
+            (instantiator("data", LightningDataModule), LightningDataModule, True),
+            (instantiate_part, nn.Module, True),
+            (instantiate_part, Callback, True),
+        ]
         config = expand_paths(self.config)
         if self.subcommand is None:
             config.trainer = write_below(self.root, config.trainer, confined=self.location is None)
-        with source_errors(self.links):
+        with source_errors(self.links), part_errors(self.complete):
             self.config_init = self.parser.instantiate(config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")

@@ -17,7 +17,7 @@ from lit_dl.errors import ConfigError, suggest
 
 Config = dict[str, Any]
 
-CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.MNISTDataModule"}
+CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.ImageDataModule"}
 """The groups of keys that are the arguments of a class, and their default classes."""
 OUR_MODELS = ("lit_dl.Classifier", "lit_dl.Regressor")
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
