@@ -107,7 +107,6 @@ class LiveView:
             front = ", ".join(str(entry["number"]) for entry in status.get("front") or [])
             best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
             self.say(f"{best} files and metrics: sweeps best {run_dir}")
-            self.say(f"plots of all trials: sweeps report {run_dir}")
             if untested := ranking(results, self.spec.objectives)[0].untested:
                 self.say(f"the best is not evaluated on the test set: {untested}")
         if hint := how_to_go_on(status["state"]):

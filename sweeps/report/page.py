@@ -115,7 +115,7 @@ def page(sweep: SweepData) -> str:
     from plotly.offline import get_plotlyjs
 
     rendered = [Section(title, section(sweep)) for title, section in SECTIONS]
-    scripts = [Markup(get_plotlyjs()), *map(asset, _SCRIPTS)]
+    scripts = [*map(asset, _SCRIPTS), Markup(get_plotlyjs())]  # tables are there before plotly.js is compiled
     return render(
         "page.html",
         title=f"{sweep.spec.name}, sweep report",

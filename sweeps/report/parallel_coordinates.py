@@ -53,7 +53,8 @@ def panel(sweep: SweepData) -> Panel:
 
 
 def _note(sweep: SweepData, entries: Sequence[RankedConfiguration], is_cut: bool) -> str:
-    note = "The more a line stands out, the better. Drag along an axis to keep only the lines through there; drag a name to move its axis."
+    note = "The more a line stands out, the better. Drag along an axis to keep only the lines through there;"
+    note += " drag a name to move its axis."
     if any(not parameter.is_range for parameter in sweep.spec.space):
         note += " Within a choice, lines are fanned out from worse to better."
     if any(len(sweep.params(entry.best_trial)) < len(sweep.spec.space) for entry in entries):

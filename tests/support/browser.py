@@ -1,7 +1,7 @@
 """Debian's headless Chromium, driven by the DevTools protocol over a pipe: no driver, no port, no package.
 
-Source: https://chromedevtools.github.io/devtools-protocol; `--remote-debugging-pipe` takes JSON messages that end with a
-zero byte from file descriptor 3 and answers on 4.
+Source: https://chromedevtools.github.io/devtools-protocol; `--remote-debugging-pipe` takes JSON messages that end
+with a zero byte from file descriptor 3 and answers on 4.
 """
 
 from __future__ import annotations

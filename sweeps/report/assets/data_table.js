@@ -7,7 +7,8 @@ function cellText(column, value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "number") return String(value);
   if (column.decimals === null) return String(Number(value.toPrecision(3)));
-  return value.toLocaleString("en", {minimumFractionDigits: column.decimals, maximumFractionDigits: column.decimals});
+  const text = value.toFixed(column.decimals);
+  return Math.abs(value) < 10000 ? text : text.replace(/^-?\d+/, whole => whole.replace(/\B(?=(\d{3})+$)/g, ","));
 }
 
 function compareValues(a, b) {

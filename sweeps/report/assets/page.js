@@ -36,4 +36,4 @@ if (document.body.dataset.running) {
   }, RELOAD_S * 1000);
 }
 document.querySelectorAll(".data-table").forEach(root => dataTable(root, openTrial));
-whenIdle(drawWhenIdle);
+window.addEventListener("load", () => whenIdle(drawWhenIdle));

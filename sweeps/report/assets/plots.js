@@ -18,7 +18,7 @@ function isDark() { return darkTheme.matches && !isOnPaper; }
 function themed(value) {
   if (!isDark()) return value;
   if (typeof value === "string") return darkColors[value.toLowerCase()] || value;
-  if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map(themed);
+  if (Array.isArray(value)) return value.length > 2 && typeof value[0] === "number" ? value : value.map(themed);
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, themed(part)]));
 }
