@@ -116,7 +116,9 @@ def opened(path: Path) -> str:
         loaded_s = browser.run(timing.format("loadEventEnd")) / 1000
         sort = "(() => { const t = performance.now(); document.querySelectorAll('#trials th button')[3].click();"
         sort_ms = browser.run(f"{sort} return performance.now() - t; }})()")
-        find = "(() => { const t = performance.now(), box = document.querySelector('#trials input'); box.value = 'adam 7';"
+        find = (
+            "(() => { const t = performance.now(), box = document.querySelector('#trials input'); box.value = 'adam 7';"
+        )
         find_ms = browser.run(f"{find} box.dispatchEvent(new Event('input')); return performance.now() - t; }})()")
         assert not browser.errors, browser.errors
         return f"loaded {loaded_s:.2f} s, all drawn {drawn_s:.1f} s, sort {sort_ms:.0f} ms, filter {find_ms:.0f} ms"

@@ -58,7 +58,11 @@ def edges(sweep: SweepData) -> Verdict | None:
     found = [text for parameter in sweep.spec.space if (text := _edge(sweep, parameter)) is not None]
     if not found:
         return Verdict("good", "The best lies inside the ranges", "No range ends where the best configurations are.")
-    return Verdict("warning", "The best is at the edge of a range", f"{'; '.join(found)}. Better ones may lie beyond, where a range can go on.")
+    return Verdict(
+        "warning",
+        "The best is at the edge of a range",
+        f"{'; '.join(found)}. Better ones may lie beyond, where a range can go on.",
+    )
 
 
 def _edge(sweep: SweepData, parameter: Parameter) -> str | None:

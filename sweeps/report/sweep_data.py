@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import quantiles
@@ -150,12 +151,24 @@ def read_sweep(run_dir: Path) -> SweepData:
     Raises:
         StorageError: The folder is not the run folder of a sweep.
     """
-    results = sorted(read_results(run_dir), key=lambda result: (result.finished or "", result.number))
+    results = sorted(map(_finite, read_results(run_dir)), key=lambda result: (result.finished or "", result.number))
     spec = load_spec(run_dir / "spec.yaml")
     status = _status(run_dir)
     state = str(status.get("state") or ("finished" if len(results) >= spec.n_trials else "unfinished"))
     unfinished = _unfinished(run_dir, results, status, state)
     return SweepData(run_dir, spec, results, ranking(results, spec.objectives), unfinished, state)
+
+
+def _finite(result: TrialResult) -> TrialResult:
+    """Returns a result without its numbers that are not finite; who completed with such a value has diverged."""
+    best, last = (
+        {name: value for name, value in metrics.items() if math.isfinite(value)}
+        for metrics in (result.best, result.last)
+    )
+    if result.value is None or math.isfinite(result.value):
+        return replace(result, best=best, last=last)
+    diverged = {"state": "PRUNED", "outcome": "diverged"} if result.is_completed else {}
+    return replace(result, best=best, last=last, value=None, **diverged)
 
 
 def _status(run_dir: Path) -> dict[str, Any]:

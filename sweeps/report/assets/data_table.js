@@ -83,7 +83,8 @@ function dataTable(root, onOpen) {
     drawnFrom = first;
     const rows = order.slice(first, last).map((_, at) => rowElement(first + at));
     body.replaceChildren(spacer(first), ...rows, spacer(isOnPaper ? 0 : order.length - last));
-    if (rows.length && rows[0].offsetHeight) height = rows[0].offsetHeight;
+    const measured = rows.length ? rows[0].getBoundingClientRect().height : 0;
+    if (measured && Math.abs(measured - height) > 0.01 && !isOnPaper) { height = measured; draw(true); return; }
     const printed = isOnPaper && last < order.length ? `, the first ${last} on paper` : "";
     count.textContent = `${order.length.toLocaleString("en")} of ${trials.length.toLocaleString("en")} trials${printed}`;
   }

@@ -94,9 +94,9 @@ function curveTraces(key) {
 
 const curveKey = document.getElementById("curve-key");
 if (curveKey) {
-  figureMakers.curves = figure => {
+  figureMakers["curves-plot"] = figure => {
     figure.data = curveTraces(curveKey.value);
     figure.onClick = event => openTrial(event.points[0].customdata);
   };
-  curveKey.addEventListener("change", () => drawPlot(document.getElementById("curves")));
+  curveKey.addEventListener("change", () => drawPlot(document.getElementById("curves-plot")));
 }

@@ -71,5 +71,6 @@ def test_sums_by_parameter(tmp_path: Path) -> None:
 
 def test_no_limit_of_epochs_saves_nothing_that_is_known(tmp_path: Path) -> None:
     rows = [result(0, "completed", 0.5, epochs=4, reason="early_stopping")]
-    sweep = read_sweep(run_folder(tmp_path / "r", rows, space={}, base={"trainer": {"max_epochs": -1}}))
+    base = {"trainer": {"max_epochs": -1}}
+    sweep = read_sweep(run_folder(tmp_path / "r", rows, base=base))
     assert [(entry.planned, entry.saved) for entry in ledger(sweep)] == [(None, None)]

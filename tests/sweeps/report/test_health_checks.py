@@ -48,7 +48,7 @@ def test_importances_of_noise_are_not_trusted(tmp_path: Path) -> None:
     assert shares[0] is not None
     assert shares[1] is not None
     assert shares[0] < 0.2
-    assert shares[1] > 0.9
+    assert shares[1] > 0.7
     levels = [check.level for check in map(health_checks.trust_in_importances, (noise, signal)) if check]
     assert levels == ["warning", "good"]
     few = health_checks.trust_in_importances(sweep_of(tmp_path / "few", [(0.1, 0.5), (0.2, 0.6)]))
@@ -82,7 +82,7 @@ def test_noise_and_differences(tmp_path: Path) -> None:
     unknown = health_checks.noise(sweep_of(tmp_path / "one-seed", [(0.1, 0.5), (0.2, 0.6)]))
     assert unknown is not None
     assert unknown.level == "unknown"
-    spec: dict[str, Any] = {"space": {}, "runs": {name: {} for name in "abc"}, "seeds": 3}
+    spec: dict[str, Any] = {"space": {}, "runs": {name: {} for name in "abc"}, "seeds": 3, "n_trials": 9}
     clear = health_checks.noise(read_sweep(run_folder(tmp_path / "clear", named_results(list("abc")), **spec)))
     assert clear is not None  # means 0.01 apart, deviation 0.001
     assert clear.level == "good"
@@ -95,10 +95,11 @@ def test_noise_and_differences(tmp_path: Path) -> None:
 
 def test_budget_and_losses(tmp_path: Path) -> None:
     rows = [result(0, "completed", 0.9, best_epoch=3, epochs=3), *[result(n, "failed") for n in range(1, 4)]]
-    sweep = read_sweep(run_folder(tmp_path / "r", rows, space={}))
+    sweep = read_sweep(run_folder(tmp_path / "r", rows, space=LR))
     budget, losses = health_checks.budget(sweep), health_checks.losses(sweep)
     assert budget is not None
     assert losses is not None
     assert (budget.level, losses.level) == ("warning", "warning")
     assert "75% of the trials: 3 failed" in losses.text
-    assert [verdict.level for verdict in health_checks.verdicts(sweep)] == ["warning", "warning"]
+    levels = [verdict.level for verdict in health_checks.verdicts(sweep)]
+    assert levels == ["warning"] * 3 + ["unknown"] * 2
