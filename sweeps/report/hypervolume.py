@@ -61,7 +61,8 @@ def _volumes(sweep: SweepData, trials: Sequence[TrialResult], reference: Sequenc
     import optuna
 
     with quiet_optuna():
-        study = optuna.create_study(directions=[objective.direction for objective in sweep.spec.objectives])
+        directions = [optuna.study.StudyDirection[objective.direction.upper()] for objective in sweep.spec.objectives]
+        study = optuna.create_study(directions=directions)
         study.add_trials([optuna.trial.create_trial(values=_values(sweep, trial)) for trial in trials])
         figure = optuna.visualization.plot_hypervolume_history(study, list(reference))
     return [float(volume) for volume in figure.data[0].y]

@@ -167,7 +167,7 @@ def _finite(result: TrialResult) -> TrialResult:
     )
     if result.value is None or math.isfinite(result.value):
         return replace(result, best=best, last=last)
-    diverged = {"state": "PRUNED", "outcome": "diverged"} if result.is_completed else {}
+    diverged: dict[str, Any] = {"state": "PRUNED", "outcome": "diverged"} if result.is_completed else {}
     return replace(result, best=best, last=last, value=None, **diverged)
 
 

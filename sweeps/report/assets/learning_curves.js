@@ -18,9 +18,10 @@ function escaped(text) {
   return String(text).replace(/[&<>"%]/g, sign => `&#${sign.charCodeAt(0)};`).slice(0, 200);
 }
 
-// Groups of the trials that have a value: equal shares of numbers, or the most frequent choices.
+// Groups of the trials that have a value and a curve: equal shares of numbers, or the most frequent choices.
 function groupsOf(values) {
-  const having = values.map((value, trial) => ({value, trial})).filter(item => item.value !== null && item.value !== undefined);
+  const having = values.map((value, trial) => ({value, trial}))
+    .filter(item => item.value !== null && item.value !== undefined && records.curves[item.trial][1].length);
   const distinct = [...new Set(having.map(item => item.value))];
   if (distinct.length > MOST_GROUPS && distinct.every(value => typeof value === "number")) {
     having.sort((a, b) => a.value - b.value);

@@ -41,7 +41,7 @@ def many(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
         outcome = outcomes[number % 4 if number else 0]
         value = None if outcome == "failed" else (number * 11 % TRIALS) / TRIALS
         started = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:01:00+00:00", "slot": number % 2}
-        return result(number, outcome, value, {"time": 1.0 * number}, reason=ATTACK, params=params, **started)
+        return result(number, outcome, value, {"time": 1.0 * (number % 10)}, reason=ATTACK, params=params, **started)
 
     objective = [ACCURACY, {"metric": "time", "direction": "minimize"}]
     runs = {ATTACK: {"model.kind": ATTACK}}
