@@ -58,6 +58,8 @@ function openTrial(trial) {
   showWandb(trial);
   dialog.showModal();
   showCurve(trial);
+  const config = dialog.querySelector("[data-part=config]"), differing = config.querySelector("mark");
+  config.scrollTop = differing ? differing.offsetTop - 20 : 0;
 }
 
 dialog.querySelector("button").addEventListener("click", () => dialog.close());
