@@ -29,6 +29,8 @@ from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
 from sweeps.supervisor import SweepSupervisor
 
+_INTERRUPTED = 130  # who pressed Ctrl-C does not wait for a report
+
 
 @dataclass(frozen=True)
 class LaunchOptions:
@@ -98,7 +100,10 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
             with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
                 about = launch_entries(options.url, mode, len(engine.slots), options.engine)
                 progress = Progress(checked.spec, study, options.run_dir, about)
-                return SweepSupervisor(study, engine, progress).run()
+                status = SweepSupervisor(study, engine, progress).run()
+        if status != _INTERRUPTED:
+            _write_report(options.run_dir)
+        return status
 
 
 def _existing(spec: SweepSpec, options: LaunchOptions) -> SharedStudy:
@@ -106,6 +111,17 @@ def _existing(spec: SweepSpec, options: LaunchOptions) -> SharedStudy:
         return SharedStudy(options.run_dir, spec, options.url)
     except LookupError:
         raise ConfigError("--extend", f"must have a study with completed trials; {spec.name!r} is not there") from None
+
+
+def _write_report(run_dir: Path) -> None:
+    """Writes the report and prints its path. Whatever is wrong with the report, the sweep is done."""
+    from sweeps.report.page import write_report
+
+    try:
+        print(f"report {write_report(run_dir)}", flush=True)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"no report was written ({why}); once that is mended: sweeps report {run_dir}", flush=True)
 
 
 def _summary(checked: Checked) -> str:

@@ -145,11 +145,10 @@ class LiveView:
             front = ", ".join(str(entry["number"]) for entry in status.get("front") or [])
             best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
             self.say(f"{best} files and metrics: sweeps best {run_dir}")
-            self.say(f"plots of all trials: sweeps report {run_dir}")
             if untested := ranked[0].untested:
                 self.say(f"the best is not evaluated on the test set: {untested}")
         elif ranked:
-            self.say(f"{none_feasible(ranked)}; plots of all trials: sweeps report {run_dir}")
+            self.say(none_feasible(ranked))
         if hint := how_to_go_on(status["state"]):
             self.say(hint)
 

@@ -55,6 +55,10 @@ class TrialFolder:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def wandb_runs(self) -> list[Path]:
+        """Returns the folders of the trial's W&B run, one a process that logged to it."""
+        return [*self.path.glob("wandb/run-*"), *self.path.glob("wandb/offline-run-*")]
+
     def checkpoint(self) -> Path | None:
         """Returns the checkpoint of the best epoch, else that of the last epoch, else `None`."""
         files = [self.checkpoints / f"{name}.ckpt" for name in ("best", "last")]

@@ -31,14 +31,17 @@ def make_row(epoch: int, elapsed_s: float, global_step: int | None, metrics: Map
 def read_rows(path: Path) -> list[Row]:
     """Returns the rows of a `metrics.csv`, to the last digit; an empty cell is left out of its row.
 
+    A last line without its end is left out: it is the rest of a copy that was cut off, and so is its last number.
+
     Raises:
         OSError: The file cannot be opened.
         ValueError: A cell is not a number, a line has more cells than the header, or the file is no CSV.
         KeyError: A row has no epoch.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        text = path.read_text(encoding="utf-8")
+        table = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        rows = [{name: float(value) for name, value in row.items() if value} for row in table]
     except (csv.Error, TypeError) as error:
         raise ValueError(str(error)) from None
     steps = [{GLOBAL_STEP: int(row[GLOBAL_STEP])} if GLOBAL_STEP in row else {} for row in rows]

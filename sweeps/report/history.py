@@ -15,7 +15,7 @@ from sweeps.report.plot_style import (
     MUTED,
     Panel,
     axis,
-    hover_text,
+    brief_hover_text,
     make_figure,
     marker_style,
     plot_text,
@@ -91,7 +91,7 @@ def _markers(sweep: SweepData, entries: Sequence[Entry], in_strip: bool = False)
                 mode="markers",
                 marker={"color": color, "symbol": symbol, "size": size, "opacity": 0.85},
                 name=plot_text(name),
-                text=[hover_text(sweep, trial) for _, trial in chosen],
+                text=[brief_hover_text(sweep, trial) for _, trial in chosen],
                 hovertemplate="%{text}<br>" + ("" if in_strip else "value %{y:.5g}") + "<extra></extra>",
             )
         )

@@ -7,11 +7,14 @@ import shlex
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from sweeps.report import hypervolume
+from sweeps.report.hypervolume import knee
 from sweeps.report.plot_style import BEST, Panel, axis, hover_text, make_figure, marker_style
 from sweeps.report.sweep_data import SweepData
 from sweeps.report.tables import Cell, Row, Table, metric_cell, value_cell
 from sweeps.report.templating import render
 from sweeps.results.ranking import winners
+from sweeps.results.trial_result import TrialResult
 
 
 def section(sweep: SweepData) -> Markup:
@@ -23,6 +26,8 @@ def section(sweep: SweepData) -> Markup:
         "pareto_front.html",
         table=_table(sweep),
         plot_of_two=panel(sweep),
+        knee=knee(sweep),
+        hypervolume=hypervolume.panel(sweep),
         best=f"sweeps best {run_dir}",
         replay=f"sweeps replay {run_dir} --trial {winners(sweep.ranked)[0].best_trial.number}",
     )
@@ -31,13 +36,15 @@ def section(sweep: SweepData) -> Markup:
 def _table(sweep: SweepData) -> Table:
     metrics = [objective.metric for objective in sweep.spec.objectives]
     heads = ["trials" if sweep.has_repeats else "trial", *metrics, *sweep.names.values(), "checkpoint"]
-    rows = []
+    rows, middle = [], knee(sweep)
     for entry in winners(sweep.ranked):
         trial, params = entry.best_trial, sweep.params(entry.best_trial)
         cells = [Cell(", ".join(map(str, entry.numbers)), trial.number)]
         cells += [metric_cell(entry, metric) for metric in metrics]
         cells += [value_cell(params[name], digits=3) if name in params else Cell("-", "") for name in sweep.names]
-        rows.append(Row([*cells, Cell(str(sweep.folder(trial.number).checkpoint() or "none is left"))], False))
+        rows.append(
+            Row([*cells, Cell(str(sweep.folder(trial.number).checkpoint() or "none is left"))], entry is middle)
+        )
     return Table(heads, rows, wrapped=(len(heads) - 1,))
 
 
@@ -68,7 +75,20 @@ def panel(sweep: SweepData) -> Panel | None:
                 hovertemplate="%{text}<br>%{x:.5g}, %{y:.5g}<extra></extra>",
             )
         )
+    if (middle := knee(sweep)) is not None:
+        traces.append(_knee_marker(middle.best_trial, metrics))
     x, y = (axis(f"{objective.metric} ({objective.direction})") for objective in sweep.spec.objectives[:2])
     note = f"Points are the best run by {metrics[0]} of each configuration; who beats whom is by the mean over seeds."
     note += f" The first two of {len(metrics)} objectives." if len(metrics) > 2 else ""
     return Panel(make_figure(traces, xaxis=x, yaxis=y), note)
+
+
+def _knee_marker(trial: TrialResult, metrics: list[str]) -> go.Scatter:
+    return go.Scatter(
+        x=[trial.best[metrics[0]]],
+        y=[trial.best[metrics[1]]],
+        mode="markers",
+        marker={"color": "rgba(0,0,0,0)", "symbol": "circle", "size": 22, "line": {"color": BEST, "width": 3}},
+        name="knee",
+        hoverinfo="skip",
+    )

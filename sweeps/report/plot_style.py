@@ -34,6 +34,7 @@ OUTCOMES = {
 # Light is worse, dark is better, so that many poor trials stay in the background.
 WORSE_TO_BETTER = ((0.0, "#d5dfea"), (0.35, "#9dbfdc"), (0.7, "#3f86bd"), (1.0, "#08306b"))
 MAX_SVG_POINTS = 4000  # with more points, WebGL draws faster
+_MAX_FULL_HOVER_TEXTS = 300
 _LOG_SCALE_ABOVE = 50.0  # ratio of the greatest to the least value
 _FENCE = 3.0  # interquartile ranges above the third quartile: Tukey's outer fence
 _MAX_EMPTY = 3.0  # an axis is cut where outliers stretch it to more than this times the range of the other values
@@ -50,6 +51,7 @@ class Panel:
         title: Plain text above the plot, where several plots share a section.
         height: Height in CSS pixels.
         min_width: Minimum width in CSS pixels. On a narrower screen the plot scrolls.
+        alt: What the plot shows, for those who cannot see it; empty: its title and its note say it.
     """
 
     figure: go.Figure | None
@@ -57,6 +59,7 @@ class Panel:
     title: str = ""
     height: int = 380
     min_width: int = 0
+    alt: str = ""
 
 
 def marker_style(outcome: str) -> tuple[str, str]:
@@ -90,6 +93,11 @@ def hover_text(sweep: SweepData, result: TrialResult) -> str:
     if result.infeasible:
         lines.append(plot_text(f"infeasible: {result.infeasible}", 90))
     return "<br>".join(lines)
+
+
+def brief_hover_text(sweep: SweepData, result: TrialResult) -> str:
+    """Returns the full hover text in a small sweep. In a large one it would be most of the page."""
+    return hover_text(sweep, result) if len(sweep.results) <= _MAX_FULL_HOVER_TEXTS else hover_title(result)
 
 
 def make_figure(traces: Sequence[Any], **layout: Any) -> go.Figure:
