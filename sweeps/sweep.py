@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import LitError, StorageError
 from sweeps.results.files import read_results
-from sweeps.results.ranking import RankedConfiguration, ranking, winners
+from sweeps.results.ranking import RankedConfiguration, none_feasible, ranking, winners
 from sweeps.results.status_file import STATUS_JSON, live_status
 from sweeps.spec.parse_spec import load_spec
 from sweeps.trial_folder import TrialFolder
@@ -84,8 +84,8 @@ class Sweep:
         """The finished and the running trials, one a row, by number.
 
         Columns: `number`, `state` (of Optuna), `outcome`, `reason`, `value` (the first objective at the best epoch),
-        `best_epoch`, `epochs`, `seed`, `elapsed_s`, `config_id` (equal for all repeats over seeds), `run`, `attempt`,
-        `slot`, `started`, `finished`; each parameter under its key of the space; the metrics of the best and of the
+        `best_epoch`, `epochs`, `seed`, `elapsed_s`, `config_id` (equal for all repeats over seeds), `run`, `extends`
+        (the trial that it goes on from), `attempt`, `slot`, `started`, `finished`; each parameter under its key of the space; the metrics of the best and of the
         last epoch as `best.NAME` and `last.NAME`, with those on the test set among the former; seconds by part.
         Integers, texts and booleans have the types of pandas that know missing values.
 
@@ -103,10 +103,11 @@ class Sweep:
         """The best configuration; with several objectives the first on the Pareto front.
 
         Raises:
-            LitError: No trial has completed yet.
+            LitError: No trial has completed yet, or none that meets the constraints.
         """
         if not (front := self.front):
-            raise LitError(f"{self.run_dir}: no trial has completed yet")
+            ranked = ranking(read_results(self.run_dir), self.spec.objectives)
+            raise LitError(f"{self.run_dir}: {none_feasible(ranked) or 'no trial has completed yet'}")
         return front[0]
 
     @property

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import LitError
 from sweeps.results.trial_result import COLUMNS, TrialResult
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.space import Parameter
 from sweeps.spec.spec import SweepSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_INTEGERS = ("number", "best_epoch", "epochs", "seed", "attempt", "slot", "parameters", "peak_memory_bytes")
+_INTEGERS = ("number", "best_epoch", "epochs", "seed", "extends", "attempt", "slot", "parameters", "peak_memory_bytes")
 _TIMES = ("started", "finished")
 _TEXTS = ("state", "outcome", "reason", "config_id", "run", "untested")
 
@@ -36,6 +38,8 @@ def trials_frame(spec: SweepSpec, results: Sequence[TrialResult], running: Seque
         import pandas as pd
     except ImportError:
         raise LitError("trials: needs pandas, which is not installed; pip install 'lit-sweeps[pandas]'") from None
+    if isinstance(spec.space, FunctionSpace):
+        spec = replace(spec, space=spec.space.with_seen(result.params for result in results))
     finished = {result.number for result in results}
     rows = [{**dict.fromkeys((*_INTEGERS, *_TEXTS)), **result.to_row()} for result in results]
     rows += [_running_row(entry) for entry in running if entry["number"] not in finished]
@@ -77,7 +81,7 @@ def _column(name: str, values: list[Any], parameter: Parameter | None) -> pd.Ser
         types = {"int": "Int64", "float": "float64", "bool": "boolean", "str": "string"}
         kind = "float" if kinds == {"int", "float"} else "".join(kinds)
         return pd.Series(values, dtype=types.get(kind, "object"))
-    kind = "Int64" if name in _INTEGERS else "string" if name in _TEXTS else "float64"
+    kind = "Int64" if name in _INTEGERS else "string" if name in (*_TEXTS, "infeasible") else "float64"
     return pd.Series(values, dtype=kind)
 
 

@@ -205,6 +205,12 @@ def processes_of(config: Config) -> int:
     return int(devices) if str(devices).isdecimal() else 1
 
 
+def _with_later_keys(base: Config) -> Config:
+    """Returns a base with the keys that folders of earlier versions do not have."""
+    given = base.get("early_stopping")
+    return {**base, "early_stopping": {**_LATER_KEYS, **given}} if isinstance(given, dict) else base
+
+
 def check_continues(old: SweepSpec, new: SweepSpec) -> None:
     """Refuses to continue a study with a spec that makes its trials incomparable.
 
@@ -215,8 +221,8 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
         before, after = (
             spec.space.identity() if name == "space" else plain(getattr(spec, name)) for spec in (old, new)
         )
-        if name == "base" and isinstance(get_key(before, "early_stopping"), dict):
-            before = {**before, "early_stopping": {**_LATER_KEYS, **before["early_stopping"]}}
+        if name == "base":
+            before, after = _with_later_keys(before), _with_later_keys(after)
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(

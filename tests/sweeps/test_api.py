@@ -125,7 +125,7 @@ def test_ctrl_c_gives_the_trials_back_and_raises(tmp_path: Path) -> None:
 
 
 def test_a_launch_in_a_thread_leaves_the_signals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
     done: list[sweeps.Sweep] = []
     spec = tiny_spec(tmp_path, space={"model.network.width": {"low": 4, "high": 16, "type": "int"}})
 

@@ -52,8 +52,8 @@ RUNNING = {
 }
 COLUMNS = [
     "number", "state", "outcome", "reason", "value", "best_epoch", "epochs", "seed", "elapsed_s", "config_id", "run",
-    "attempt", "slot", "started", "finished", "model.width", "model.lr", "model.kind", "model.flag", "model.size",
-    "model.hidden", "params.seed",
+    "extends", "attempt", "slot", "started", "finished", "model.width", "model.lr", "model.kind", "model.flag",
+    "model.size", "model.hidden", "params.seed",
 ]  # fmt: skip
 
 
@@ -79,7 +79,9 @@ def test_a_finished_sweep_is_a_data_frame_with_types(folder: Path) -> None:
         "train_s",
     ]  # fmt: skip
     assert {name: str(dtype) for name, dtype in trials.dtypes.items()} == {
-        **dict.fromkeys(["number", "best_epoch", "epochs", "seed", "attempt", "slot", "parameters"], "Int64"),
+        **dict.fromkeys(
+            ["number", "best_epoch", "epochs", "seed", "extends", "attempt", "slot", "parameters"], "Int64"
+        ),
         **dict.fromkeys(["state", "outcome", "reason", "config_id", "run", "untested"], "string"),
         **dict.fromkeys(["value", "elapsed_s", "best.val/acc", "best.test/acc", "last.val/acc", "train_s"], "float64"),
         **dict.fromkeys(["started", "finished"], str(pd.to_datetime(["2026-01-01T00:00:00Z"], utc=True).dtype)),

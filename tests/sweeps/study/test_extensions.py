@@ -140,7 +140,7 @@ def test_one_that_ends_in_another_way_leaves_the_other_in_its_place_and_can_be_r
     finish(study, 0.5)
     extend(study, {0: 6})
     row = {"outcome": "diverged", "finished": now(), "attempt": 1}
-    assert study.finish(claimed(study), TrialOutcome(TrialState.PRUNED, None, "diverged", row))
+    assert study.finish(claimed(study), TrialOutcome(TrialState.PRUNED, None, {"diverged": 1.0}, row))
     assert ranked(study) == [0]
     study.extensions.end()
     extend(study, {0: 6}, number=2)
