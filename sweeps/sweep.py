@@ -85,8 +85,9 @@ class Sweep:
 
         Columns: `number`, `state` (of Optuna), `outcome`, `reason`, `value` (the first objective at the best epoch),
         `best_epoch`, `epochs`, `seed`, `elapsed_s`, `config_id` (equal for all repeats over seeds), `run`, `extends`
-        (the trial that it goes on from), `attempt`, `slot`, `started`, `finished`; each parameter under its key of the space; the metrics of the best and of the
-        last epoch as `best.NAME` and `last.NAME`, with those on the test set among the former; seconds by part.
+        (the trial that it goes on from), `attempt`, `slot`, `started`, `finished`; each parameter under its key of the
+        space; the metrics of the best and of the last epoch as `best.NAME` and `last.NAME`, with those on the test set
+        among the former; seconds by part.
         Integers, texts and booleans have the types of pandas that know missing values.
 
         Raises:
