@@ -28,6 +28,7 @@ from lit_dl.run.epoch_rows import Row, with_test_metrics
 from lit_dl.run.logged_metrics import scalar_metrics
 from lit_dl.run.module_hooks import hooks_of, require_test
 from lit_dl.run.monitors import check_monitors
+from lit_dl.run.no_logger import NoLogger
 from lit_dl.run.recorder import RunRecorder
 from lit_dl.run.recorder_callbacks import CompleteEpoch, RecordEpoch
 from lit_dl.run.resume import config_hash, is_ahead, rows_to_keep
@@ -141,6 +142,7 @@ class Run:
         ours: list[Callback | None] = [EpochSeeds(), self.timing, GeneratorStates(), self.health]
         ours += [LongerSchedules(), self._resume_state, record, *callbacks, CompleteEpoch(record)]
         if arguments.get("log_every_n_steps") is None:
+            arguments["log_every_n_steps"] = 1
             ours.append(LogInterval())
         if self.location is not None:
             ours.append(CheckpointFolders(self.location.run_dir / "checkpoints", bool(arguments.get("logger"))))
@@ -167,8 +169,12 @@ class Run:
         """Makes the folder, writes the config, starts tracking."""
         self.is_open = True
         self.recorder.open()
-        if self.tracker is not None:
-            self.trainer.loggers = [*self.trainer.loggers, self.tracker.logger()]
+        self.add_logger(self.tracker)
+
+    def add_logger(self, tracker: Tracker | None) -> None:
+        """Adds the logger of a tracked run to those of the user. A Trainer without any gets one that keeps nothing."""
+        more = [] if tracker is None else [tracker.logger()]
+        self.trainer.loggers = [*self.trainer.loggers, *more] or [NoLogger(self.trainer.default_root_dir)]
 
     def fit(self, resume: bool = False) -> None:
         """Trains, between `open` and `close`.

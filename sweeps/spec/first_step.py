@@ -98,9 +98,10 @@ def _add_logger(run: Run, wandb: str | None) -> None:
     """Gives a run the logger that trials have, without a W&B run behind it."""
     from lit_dl.tracking import Tracker
 
+    tracker = None
     if wandb != "disabled" and run.scratch is not None:
         tracker = Tracker("disabled", run.scratch, project=None, name="check", run_id="check")
-        run.trainer.loggers = [*run.trainer.loggers, tracker.logger()]
+    run.add_logger(tracker)
 
 
 def _note_or_refusal(error: BaseException, config: Config) -> str:
