@@ -18,7 +18,6 @@ from lit_dl.files import expand_path
 from sweeps.engines.registry import ENGINES
 
 if TYPE_CHECKING:
-    from sweeps.results.ranking import RankedConfiguration
     from sweeps.spec.spec import SweepSpec
 
 _WANDB = ("auto", "offline", "online", "disabled")
@@ -135,54 +134,10 @@ def status(args: argparse.Namespace) -> int:
 
 def best(args: argparse.Namespace) -> int:
     """Show the best configuration, its checkpoint and its config; with several objectives the whole Pareto front."""
-    from sweeps.results.files import read_results
-    from sweeps.results.ranking import none_feasible, ranking, winners
-    from sweeps.results.status_file import read_status
-    from sweeps.spec.objective import Objective
+    from sweeps.best import print_best
 
-    run_dir = Path(args.run_dir)
-    objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
-    ranked = ranking(read_results(run_dir), objectives)
-    best = winners(ranked)
-    if not best:
-        raise LitError(f"{run_dir}: {none_feasible(ranked) or 'no trial has completed yet'}")
-    if args.json:
-        rows = [{**entry.to_row(), **_files(run_dir, entry)} for entry in best]
-        print(json.dumps({"front": rows} if len(objectives) > 1 else rows[0], indent=1))
-        return 0
-    if len(objectives) > 1:
-        print(f"{len(best)} on the Pareto front, which no other beats in all objectives")
-    for entry in best:
-        _print_configuration(run_dir, entry, [objective.metric for objective in objectives])
+    print_best(Path(args.run_dir), args.json)
     return 0
-
-
-def _print_configuration(run_dir: Path, entry: RankedConfiguration, metrics: Sequence[str]) -> None:
-    trial = entry.best_trial
-    means = {metric: entry.statistics(metric) for metric in metrics} | {metrics[0]: (entry.mean, entry.std)}
-    texts = [f"{metric} {_mean_text(*figures)}" for metric, figures in means.items()]
-    print(f"trial {trial.number}: {', '.join(texts)} over {len(entry.trials)} run(s), epoch {trial.best_epoch}")
-    for key, value in [*sorted(trial.params.items()), *sorted(trial.best.items())]:
-        if value is not None:
-            print(f"  {key:32} {value}")
-    if entry.untested:
-        print(f"not evaluated on the test set: {entry.untested}")
-    for name, path in _files(run_dir, entry).items():
-        print(f"{name:10} {path}")
-
-
-def _mean_text(mean: float | None, std: float | None) -> str:
-    spread = f" ± {std:.2g} (standard deviation)" if std is not None else ""
-    return "missing" if mean is None else f"{mean:.6g}{spread}"
-
-
-def _files(run_dir: Path, entry: RankedConfiguration) -> dict[str, str]:
-    """Returns the config and the checkpoint of the best trial of a configuration, as far as they exist."""
-    from sweeps.trial_folder import TrialFolder
-
-    folder = TrialFolder(run_dir, entry.best_trial.number)
-    paths = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
-    return {name: str(path) for name, path in paths.items() if path is not None}
 
 
 def add(args: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ ROOMS = {
         ["spec"],
         ["study"],
         ["engines", "results", "run_folder", "time_left"],
-        ["added_trials", "sweep", "worker", "report", "status", "live_table", "extend"],
+        ["added_trials", "best", "sweep", "worker", "report", "status", "live_table", "extend"],
         ["live", "replay"],
         ["supervisor"],
         ["launcher"],
