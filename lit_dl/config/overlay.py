@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from lit_dl.config.classes import import_class, is_same_class
-from lit_dl.config.keys import OUR_MODELS, Config, flatten, full_key, get_key, short_key
+from lit_dl.config.keys import OUR_MODELS, Config, early_stopping_spelled_out, flatten, full_key, get_key, short_key
 from lit_dl.errors import ConfigError
 
 _SELECTORS = ("model.optimizer.name", "model.schedule.name")
@@ -48,6 +48,7 @@ def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
         ConfigError: A key names an element that a list does not have.
     """
     result: Config = _copy(base)
+    values = _early_stopping_spelled_out(values)
     for key in sorted(values, key=_order):
         value = _copy(values[key])
         key = without_alias(result, full_key(result, key))
@@ -62,6 +63,15 @@ def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
             _drop_dependent_keys(result, node, key, value)
         node[last] = value
     return result
+
+
+def _early_stopping_spelled_out(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns dotted keys in which early stopping is switched off by `early_stopping.patience` alone."""
+    group, monitor, patience = "early_stopping", "early_stopping.monitor", "early_stopping.patience"
+    if group in values:
+        return {**values, group: early_stopping_spelled_out(values[group])}
+    is_off = values.get(monitor, "") is None and patience not in values
+    return {**values, patience: None} if is_off else values
 
 
 def _copy(value: Any) -> Any:

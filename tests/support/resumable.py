@@ -69,6 +69,15 @@ SETTINGS: dict[str, Config] = {
         "model__schedule__warmup_epochs": 1.5,
         "trainer__max_epochs": 4,
     },
+    "augmentation": {
+        **_DRAWING,
+        "data__augment": [
+            {"class_path": "torchvision.transforms.v2.RandomAffine", "init_args": {"degrees": 20, "shear": 5}},
+            {"class_path": "torchvision.transforms.v2.GaussianNoise"},
+            {"class_path": "torchvision.transforms.v2.ColorJitter", "init_args": {"brightness": 0.3}},
+        ],
+        "trainer__max_epochs": 4,
+    },
     "long epochs": {"data__batch_size": 2, "model__steps_per_execution": 1, "trainer__max_epochs": 4},
 }
 

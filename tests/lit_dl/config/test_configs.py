@@ -22,6 +22,7 @@ SWEEPS = sorted([*(REPOSITORY / "configs" / "sweeps").rglob("*.yaml"), *(REPOSIT
 @pytest.mark.parametrize("path", FITS, ids=lambda path: path.stem)
 def test_a_run_config_trains_and_validates_and_so_does_what_is_written_of_it(path: Path) -> None:
     limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu"}
+    limits["check_val_every_n_epoch"] = 1
     run = build_run(merge(normalize(load_yaml(path)), {"trainer": limits}))
     run.fit()
     assert isinstance(run.module, SupervisedModule)
