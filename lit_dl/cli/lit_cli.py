@@ -31,6 +31,7 @@ from lit_dl.cli.instantiation import (
 from lit_dl.cli.links import add_links, links_in, source_errors
 from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
+from lit_dl.cli.pinned_files import pin_backbone
 from lit_dl.cli.run_commands import RunCommands
 from lit_dl.cli.technique_help import TechniqueHelp
 from lit_dl.cli.validation import check_checkpoint, check_seed
@@ -179,6 +180,7 @@ class LitCLI(RunCommands, LightningCLI):
         except argparse.ArgumentError as error:
             raise argument_error(str(error), {}) from None
         config = self.config.get(str(self.config.get("subcommand")), self.config)
+        pin_backbone(config)
         check_seed(config.get("seed_everything"))
         if (stopping := config.get("early_stopping")) is not None:
             EarlyStoppingConfig(**vars(stopping)).check()

@@ -17,6 +17,10 @@ _VALUES = ("mse", "mae", "rmse", "huber", "pseudo_huber", "log_cosh")
 # the tables of techniques.
 APPLIES: dict[str, dict[str, tuple[str, ...]]] = {
     "model.network.kind": {"model.network.backbone": ("backbone",), "model.finetune": ("backbone",)},
+    **{
+        f"model.network.backbone.{key}": {"model.network.backbone.sha256": ()}
+        for key in ("checkpoint", "model", "weights", "module")
+    },
     "model.network.activation": {
         "model.network.negative_slope": ("leaky_relu", "prelu"),
         "model.network.pieces": ("maxout",),

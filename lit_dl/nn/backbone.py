@@ -39,15 +39,18 @@ class BackboneNetwork(Network):
     def set_finetuning(self, finetune: FinetuneConfig) -> None:
         """Sets how the backbone is trained, from the first epoch on."""
         self.finetune = finetune
-        self.begin_epoch(0)
+        self._set_trained()
 
     def begin_epoch(self, epoch: int) -> None:
         """Freezes and unfreezes blocks; see `Network.begin_epoch`."""
         self._epoch = epoch
+        self._set_trained()
+        self.train(self.training)
+
+    def _set_trained(self) -> None:
         for depth, parameters in self._parameters_by_depth().items():
             for parameter in parameters:
                 parameter.requires_grad_(self._is_trained(depth))
-        self.train(self.training)
 
     def train(self, mode: bool = True) -> BackboneNetwork:
         """Sets training or evaluation mode. Frozen blocks stay in evaluation mode: no dropout, the statistics kept."""
@@ -166,7 +169,7 @@ class BackboneBuilder(NetworkBuilder):
         network = super().build()
         assert isinstance(network, BackboneNetwork)
         network.architecture = self._loaded.architecture
-        network.begin_epoch(0)
+        network.set_finetuning(FinetuneConfig())
         return network
 
     def body(self) -> tuple[NamedLayers, int]:

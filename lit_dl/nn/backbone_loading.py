@@ -162,8 +162,11 @@ def _cut_graph(module: nn.Module, cut: str) -> nn.Module:
     )
 
     names = [name for name in get_graph_node_names(module)[1] if name != "x"]
-    if cut not in names and not any(name.startswith(f"{cut}.") for name in names):
-        raise unknown_name("cut", cut, names)
+    # A layer of layers gives the output of its last one.
+    parts = [name for name, _ in module.named_modules() if any(node.startswith(f"{name}.") for node in names)]
+    known = dict.fromkeys([*parts, *names])
+    if cut not in known:
+        raise unknown_name("cut", cut, known)
     return _Single(create_feature_extractor(module, {cut: "features"}))
 
 
