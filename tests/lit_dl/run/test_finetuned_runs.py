@@ -87,7 +87,7 @@ def test_rates_by_depth_under_a_schedule(config: MakeConfig, train: Train) -> No
     run, _ = train(settings(config, finetune, model__schedule=schedule), callbacks=[watch])
     for rates in watch.rates:
         assert rates == pytest.approx([rates[2] * 0.01, rates[2] * 0.1, rates[2]])
-    assert run.rows[-1]["lr"] == watch.rates[-1][2]
+    assert run.rows[-1]["lr"] == pytest.approx(watch.rates[-1][2])
 
 
 def test_a_best_checkpoint_loads_in_plain_python(config: MakeConfig, train: Train, tmp_path: Path) -> None:
