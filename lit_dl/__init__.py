@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lit_dl.data.images import ImageDataModule
+    from lit_dl.data.images import ImageDataModule as MNISTDataModule
     from lit_dl.data.in_memory import InMemoryDataModule
-    from lit_dl.data.mnist import MNISTDataModule
     from lit_dl.data.toy import LinearRegressionDataModule, LogicGateDataModule
     from lit_dl.modules.classifier import Classifier
     from lit_dl.modules.regressor import Regressor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Classifier",
+    "ImageDataModule",
     "InMemoryDataModule",
     "LinearRegressionDataModule",
     "LogicGateDataModule",
@@ -34,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "Classifier": "lit_dl.modules.classifier",
+    "ImageDataModule": "lit_dl.data.images",
     "InMemoryDataModule": "lit_dl.data.in_memory",
     "LinearRegressionDataModule": "lit_dl.data.toy",
     "LogicGateDataModule": "lit_dl.data.toy",

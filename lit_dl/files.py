@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import re
@@ -31,6 +32,12 @@ def expand_path(text: str) -> str:
     if not re.match(r"(~|\$\w+|\$\{\w+\})(/|$)", text):
         return text
     return os.path.expanduser(os.path.expandvars(text))
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Series = dict[str, list[float]]
-"""Values by epoch, by split: train, validation, or an empty text for a metric that names no split."""
+Series = dict[str, list[float | None]]
+"""Values by row, by split: train, validation, or an empty text for a metric that names no split. `None`: the row does
+not have the metric, and the line passes by."""
 
 MAX_PANELS = 6
 _SPLITS = {"train": "train", "training": "train", "trn": "train"} | dict.fromkeys(
@@ -33,18 +34,18 @@ _LOG_SCALE_ABOVE = 50
 _log = logging.getLogger(__name__)
 
 
-def save_learning_curve(path: Path, rows: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> None:
+def save_learning_curve(path: Path, rows: Sequence[Mapping[str, Any]], best_epoch: float | None = None) -> None:
     """Plots the metrics of a run by epoch. An error is only logged, because no run should fail for its plot.
 
     Args:
         path: The PNG file, written atomically. Nothing is written without rows or metrics.
-        rows: One an epoch, with `epoch` and the metrics by name.
+        rows: With `epoch`, which is a fraction for a moment within an epoch, and the metrics by name.
         best_epoch: The epoch to mark; `None`: there is no best one.
     """
     try:
         panels = panels_of(rows)
         if panels:
-            figure = draw([int(row["epoch"]) for row in rows], panels, best_epoch)
+            figure = draw([row["epoch"] for row in rows], panels, best_epoch)
             image = BytesIO()
             # `savefig` would draw twice, the first time for the layout alone.
             figure.canvas.print_png(image, pil_kwargs={"compress_level": 1})  # type: ignore[attr-defined]
@@ -59,15 +60,15 @@ def panels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     `train/loss` and `val_loss` are the quantity `loss` of two splits. A metric that is logged at every step is left out
     when its mean over the epoch is logged too.
     """
-    ignored = ("epoch", "elapsed_s", "gradient_ratio")
+    ignored = ("epoch", "elapsed_s", "global_step", "gradient_ratio")
     names = dict.fromkeys(name for row in rows for name in row if name not in ignored)
     panels: dict[str, Series] = {}
     for name in names:
         if name.endswith("_step") and f"{name.removesuffix('_step')}_epoch" in names:
             continue
         quantity, split = _quantity_and_split(name.removesuffix("_epoch"))
-        values = [float(row.get(name, math.nan)) for row in rows]
-        if any(math.isfinite(value) for value in values):
+        values = [row.get(name) for row in rows]
+        if any(value is not None and math.isfinite(value) for value in values):
             panels.setdefault(quantity, {})[split] = values
     order = sorted(panels, key=lambda quantity: (len(panels[quantity]) < 2, "loss" not in quantity))
     return {quantity: panels[quantity] for quantity in order[:MAX_PANELS]}
@@ -81,7 +82,7 @@ def _quantity_and_split(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def draw(epochs: Sequence[int], panels: Mapping[str, Series], best_epoch: int | None) -> Figure:
+def draw(epochs: Sequence[float], panels: Mapping[str, Series], best_epoch: float | None) -> Figure:
     """Returns a figure with a panel for each quantity. pyplot is not used, because it has global state.
 
     The figure of an earlier call with as many panels is drawn over: making Axes and ticks costs nearly as much as
@@ -121,7 +122,7 @@ def _empty_figure(panels: int) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, quantity: str, epochs: Sequence[int], series: Series, best_epoch: int | None) -> None:
+def _draw_panel(axes: Axes, quantity: str, epochs: Sequence[float], series: Series, best_epoch: float | None) -> None:
     for line in [*axes.lines]:
         line.remove()
     scale = "log" if _use_log_scale(series) else "linear"
@@ -131,11 +132,12 @@ def _draw_panel(axes: Axes, quantity: str, epochs: Sequence[int], series: Series
         if scale == "linear":
             axes.locator_params(axis="y", nbins=5)
     for split, values in sorted(series.items()):
-        finite = [value if math.isfinite(value) else math.nan for value in values]
-        marker = "o" if len(epochs) <= 30 or sum(map(math.isfinite, values)) == 1 else ""
-        axes.plot(epochs, finite, color=_COLORS[split], marker=marker, markersize=4, label=split or "_")
+        points = {epoch: value for epoch, value in zip(epochs, values, strict=True) if value is not None}
+        finite = [value if math.isfinite(value) else math.nan for value in points.values()]
+        marker = "o" if len(points) <= 30 or sum(map(math.isfinite, finite)) == 1 else ""
+        axes.plot([*points], finite, color=_COLORS[split], marker=marker, markersize=4, label=split or "_")
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=_BEST_COLOR, linestyle="--", linewidth=1.2, label=f"best epoch {best_epoch}")
+        axes.axvline(best_epoch, color=_BEST_COLOR, linestyle="--", linewidth=1.2, label=f"best epoch {best_epoch:.4g}")
     axes.set_title(quantity[:40], loc="left", y=1.02, fontsize=10, fontweight="bold", parse_math=False)
     axes.relim()
     axes.autoscale_view(scalex=False)
@@ -143,5 +145,5 @@ def _draw_panel(axes: Axes, quantity: str, epochs: Sequence[int], series: Series
 
 
 def _use_log_scale(series: Series) -> bool:
-    values = [value for values in series.values() for value in values if math.isfinite(value)]
+    values = [value for values in series.values() for value in values if value is not None and math.isfinite(value)]
     return min(values) > 0 and max(values) / min(values) > _LOG_SCALE_ABOVE

@@ -1,4 +1,4 @@
-"""The command line: `sweeps launch | worker | status | best | report | replay`.
+"""The command line: `sweeps launch | worker | status | best | add | report | replay`.
 
 Each command imports what it needs when it runs. So `sweeps --help` and `sweeps status` load no torch.
 """
@@ -11,14 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import ConfigError, LitError
 from lit_dl.files import expand_path
 from sweeps.engines.registry import ENGINES
 
 if TYPE_CHECKING:
-    from sweeps.results.ranking import RankedConfiguration
     from sweeps.spec.spec import SweepSpec
 
 _WANDB = ("auto", "offline", "online", "disabled")
@@ -26,12 +25,18 @@ _WANDB = ("auto", "offline", "online", "disabled")
 
 def launch(args: argparse.Namespace) -> int:
     """Run a sweep, or go on with one that was interrupted."""
-    from sweeps.launch import LaunchOptions
-    from sweeps.launch import launch as run
+    from sweeps.extend import ExtendRequest
+    from sweeps.launcher import LaunchOptions
+    from sweeps.launcher import launch as run
+    from sweeps.study.storage import storage_url
 
+    extend = ExtendRequest.parse(args.extend, args.extend_best)
+    if (Path(args.spec) / "spec.yaml").is_file():  # a run folder stands for the spec in it
+        args.run_dir, args.spec = args.run_dir or args.spec, os.path.join(args.spec, "spec.yaml")
     spec = read_spec(args)
     run_dir = Path(args.run_dir) if args.run_dir else Path("runs") / spec.name
-    return run(spec, LaunchOptions(run_dir, _storage(args), args.wandb, args.engine), args.dry_run)
+    options = LaunchOptions(run_dir, storage_url(args.storage), args.wandb, args.engine, extend)
+    return run(spec, options, args.dry_run)
 
 
 def read_spec(args: argparse.Namespace) -> SweepSpec:
@@ -41,16 +46,11 @@ def read_spec(args: argparse.Namespace) -> SweepSpec:
         ConfigError: The spec or an option is wrong.
     """
     from lit_dl.config.yaml_io import parse_yaml
-    from sweeps.launch import check_workers
+    from sweeps.launcher import check_workers
     from sweeps.spec.parse_spec import load_spec
     from sweeps.spec.value_checks import duration
 
-    settings = {}
-    for setting in args.set:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise ConfigError("--set", f"must be dotted.key=value; got {setting!r}")
-        settings[key] = parse_yaml(value, f"--set {key}")
+    settings = _settings(args.set, "--set")
     if args.run_dir == "":
         raise ConfigError("--run_dir", "must not be empty")
     if args.n_trials == "":
@@ -64,36 +64,54 @@ def read_spec(args: argparse.Namespace) -> SweepSpec:
     )
 
 
-def _storage(args: argparse.Namespace) -> str | None:
-    """Returns the URL of the storage. The environment can hold it too, so that no command line shows its password."""
-    from sweeps.study.storage import STORAGE_VARIABLE
+def _settings(words: Sequence[str], option: str) -> dict[str, Any]:
+    """Returns the values of words such as `model.lr=0.1`, by their keys.
 
-    return args.storage if args.storage is not None else os.environ.get(STORAGE_VARIABLE)
+    Raises:
+        ConfigError: A word is no key and value. The error begins with the option.
+    """
+    from lit_dl.config.yaml_io import parse_yaml
+
+    settings = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(option, f"must be dotted.key=value; got {word!r}")
+        settings[key] = parse_yaml(value, f"{option} {key}")
+    return settings
 
 
 def worker(args: argparse.Namespace) -> int:
     """Run trials of a sweep in this process, beside those that `launch` starts, on this or any machine."""
+    from sweeps.definitions.notebook_code import add_to_path
     from sweeps.run_folder import join_folder
+    from sweeps.study.storage import storage_url
     from sweeps.worker.loop import main as work
 
-    url = _storage(args)
+    url = storage_url(args.storage)
     run_dir = Path(args.run_dir) if args.run_dir else None
     run_dir = join_folder(run_dir, args.study, url)
+    add_to_path(run_dir)
     return work(run_dir, url, args.slot, args.threads, args.wandb, args.stop_on_stdin_eof)
 
 
 def status(args: argparse.Namespace) -> int:
     """Show how far a sweep is."""
-    from sweeps.results.status_file import STOPPED, count_text, front_lines, how_to_go_on, read_status, running_text
-    from sweeps.study.liveness import is_alive
+    from sweeps.results.status_file import (
+        STOPPED,
+        count_text,
+        front_lines,
+        how_to_go_on,
+        live_status,
+        running_text,
+        total_text,
+    )
 
-    found = read_status(Path(args.run_dir))
-    if found["state"] == "running" and not is_alive(found["launcher"]):
-        found["state"] = "killed"
+    found = live_status(Path(args.run_dir))
     if args.json:
         print(json.dumps(found, indent=1))
         return 0
-    print(f"{found['name']}: {found['state']}, {count_text(found)} of {found['n_trials']}")
+    print(f"{found['name']}: {found['state']}, {count_text(found)} of {total_text(found)}")
     started, updated = (found[key][:19].replace("T", " ") for key in ("started", "updated"))
     print(f"started {started} UTC, updated {updated} UTC, {found['elapsed_s']} s, {found['workers']} workers")
     for row in found["running"] if found["state"] == "running" else []:
@@ -104,6 +122,8 @@ def status(args: argparse.Namespace) -> int:
         print("\n".join(front))
     elif found["best"]:
         print(f"best so far: trial {found['best']['number']}, {found['best']['mean']:.6g}")
+    elif found.get("none_feasible"):
+        print(found["none_feasible"])
     if found["state"].startswith(STOPPED):
         print(how_to_go_on(found["state"]))
     elif found["state"] not in ("running", "finished"):
@@ -114,53 +134,18 @@ def status(args: argparse.Namespace) -> int:
 
 def best(args: argparse.Namespace) -> int:
     """Show the best configuration, its checkpoint and its config; with several objectives the whole Pareto front."""
-    from sweeps.results.files import read_results
-    from sweeps.results.ranking import ranking, winners
-    from sweeps.results.status_file import read_status
-    from sweeps.spec.objective import Objective
+    from sweeps.best import print_best
 
-    run_dir = Path(args.run_dir)
-    objectives = [Objective(**objective) for objective in read_status(run_dir)["objectives"]]
-    best = winners(ranking(read_results(run_dir), objectives))
-    if not best:
-        raise LitError(f"{run_dir}: no trial has completed yet")
-    if args.json:
-        rows = [{**entry.to_row(), **_files(run_dir, entry)} for entry in best]
-        print(json.dumps({"front": rows} if len(objectives) > 1 else rows[0], indent=1))
-        return 0
-    if len(objectives) > 1:
-        print(f"{len(best)} on the Pareto front, which no other beats in all objectives")
-    for entry in best:
-        _print_configuration(run_dir, entry, [objective.metric for objective in objectives])
+    print_best(Path(args.run_dir), args.json)
     return 0
 
 
-def _print_configuration(run_dir: Path, entry: RankedConfiguration, metrics: Sequence[str]) -> None:
-    trial = entry.best_trial
-    means = {metric: entry.statistics(metric) for metric in metrics} | {metrics[0]: (entry.mean, entry.std)}
-    texts = [f"{metric} {_mean_text(*figures)}" for metric, figures in means.items()]
-    print(f"trial {trial.number}: {', '.join(texts)} over {len(entry.trials)} run(s), epoch {trial.best_epoch}")
-    for key, value in [*sorted(trial.params.items()), *sorted(trial.best.items())]:
-        if value is not None:
-            print(f"  {key:32} {value}")
-    if entry.untested:
-        print(f"not evaluated on the test set: {entry.untested}")
-    for name, path in _files(run_dir, entry).items():
-        print(f"{name:10} {path}")
+def add(args: argparse.Namespace) -> int:
+    """Add a trial with values of your own; the others are sampled. Works beside a running sweep."""
+    from sweeps.api import enqueue
 
-
-def _mean_text(mean: float | None, std: float | None) -> str:
-    spread = f" ± {std:.2g} (standard deviation)" if std is not None else ""
-    return "missing" if mean is None else f"{mean:.6g}{spread}"
-
-
-def _files(run_dir: Path, entry: RankedConfiguration) -> dict[str, str]:
-    """Returns the config and the checkpoint of the best trial of a configuration, as far as they exist."""
-    from sweeps.trial_folder import TrialFolder
-
-    folder = TrialFolder(run_dir, entry.best_trial.number)
-    paths = {"config": folder.config if folder.config.exists() else None, "checkpoint": folder.checkpoint()}
-    return {name: str(path) for name, path in paths.items() if path is not None}
+    print(enqueue(args.run_dir, _settings(args.values, "KEY=VALUE"), args.storage))
+    return 0
 
 
 def report(args: argparse.Namespace) -> int:
@@ -183,9 +168,17 @@ def replay(args: argparse.Namespace) -> int:
     return replay_trial(Path(args.run_dir), args.trial)
 
 
+_EXTEND = (
+    "completed trials of RUN_DIR go on from their last epoch: 20, to 20 epochs in all; +10, for 10 more. Each is a "
+    "trial of its own, which then stands for the other; n_trials does not count it. A learning-rate schedule that "
+    "depends on max_epochs is that of the new length from there on. Trials that stopped early, and those without "
+    "last.ckpt, are left out and named. The same command goes on after an interruption"
+)
+
+
 def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("spec", metavar="SPEC.yaml", type=expand_path, help="what to sweep; see configs/sweeps")
+    add("spec", metavar="SPEC.yaml", type=expand_path, help="what to sweep, see configs/sweeps; or a RUN_DIR")
     add("--n_trials", metavar="N", help="runs in total, over all interruptions")
     add("--workers", metavar="N", help="auto: one a slot; 0: none, only watch those started elsewhere")
     add("--engine", choices=tuple(ENGINES), default="local", help="where workers run; default: here")
@@ -193,6 +186,8 @@ def _launch_arguments(parser: argparse.ArgumentParser) -> None:
     add("--storage", metavar="URL", help="database for the study; default: $SWEEPS_STORAGE, else a journal in RUN_DIR")
     add("--wandb", choices=_WANDB, help="default: tracking.wandb of the base; auto: online with a key, else offline")
     add("--timeout", metavar="T", help="for the whole sweep: seconds, or 90s, 30m, 2h")
+    add("--extend", metavar="EPOCHS", help=_EXTEND)
+    add("--extend_best", metavar="K", help="extend only the K best configurations; default: all that have completed")
     add("--dry_run", action="store_true", help="check everything, start nothing")
     add("--set", metavar="KEY=VALUE", nargs="+", action="extend", default=[], help="set keys of the base")
 
@@ -214,6 +209,12 @@ def _run_dir_and_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
+    parser.add_argument("values", metavar="KEY=VALUE", nargs="+", help="keys of the space, such as model.lr=0.01")
+    parser.add_argument("--storage", metavar="URL", help="as at the launch; default: $SWEEPS_STORAGE, else the journal")
+
+
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", type=expand_path)
     parser.add_argument("--output", metavar="FILE", type=expand_path, help="default: RUN_DIR/report.html")
@@ -224,12 +225,26 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", type=int, required=True, metavar="N", help="number of the trial")
 
 
+_LAUNCH_RULES = """\
+early stopping:
+  on for models of ours and their subclasses, by the objective; off for modules of others unless the base, the space or
+  a named run sets a key of early_stopping. early_stopping: null, false, {monitor: null} and {patience: null} switch it
+  off. The first lines of a launch say which.
+
+an objective that is not finite (key divergence of the spec):
+  loss       a trial has diverged when a loss is not finite at the same moment (a metric with the word loss in its name,
+             or the loss of the last training step), or when it ends without a finite value. The default.
+  objective  a trial has diverged at once.
+"""
+
+
 # Each command: its function, which returns the exit status, and the function that adds its arguments to a parser.
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
     "launch": (launch, _launch_arguments),
     "worker": (worker, _worker_arguments),
     "status": (status, _run_dir_and_json),
     "best": (best, _run_dir_and_json),
+    "add": (add, _add_arguments),
     "report": (report, _report_arguments),
     "replay": (replay, _replay_arguments),
 }
@@ -241,6 +256,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (function, add_arguments) in _COMMANDS.items():
         subparser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        if function is launch:
+            subparser.epilog = _LAUNCH_RULES
+            subparser.formatter_class = argparse.RawDescriptionHelpFormatter
         subparser.set_defaults(function=function)
         add_arguments(subparser)
     return parser

@@ -1,4 +1,4 @@
-"""Shows a running sweep: a live table in a terminal, one line a finished trial elsewhere."""
+"""Shows a running sweep: a live table in a terminal and in a notebook, one line a finished trial elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -23,20 +23,58 @@ from sweeps.live_table import (
 )
 from sweeps.report.comparison_tables import print_comparisons
 from sweeps.report.sweep_data import read_sweep
-from sweeps.results.ranking import RankedConfiguration, ranking
+from sweeps.results.ranking import RankedConfiguration, none_feasible, ranking
 from sweeps.results.status_file import count_text, how_to_go_on
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.spec import SweepSpec
 
 _MAX_RANKED = 10
+_NOTEBOOK_WIDTH, _NOTEBOOK_HEIGHT = 110, 30  # columns and lines that a cell shows without scrolling
 
 
 def open_console() -> Console:
     """Returns a console for standard output. Where that is no terminal (a file, a CI log), no line is wrapped early."""
+    if in_notebook():
+        return Console(highlight=False, force_jupyter=False, width=_NOTEBOOK_WIDTH)  # as text, not as blocks of HTML
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
     return console
+
+
+def in_notebook() -> bool:
+    """Whether standard output is that of a notebook's cell."""
+    return Console().is_jupyter
+
+
+class NotebookLive:
+    """A table in the output of a notebook's cell that is replaced in its place; used like `rich.live.Live`."""
+
+    def __init__(self) -> None:
+        self._console = Console(force_jupyter=False, color_system=None, width=_NOTEBOOK_WIDTH, height=_NOTEBOOK_HEIGHT)
+        self.size = self._console.size
+        self._display: Any = None
+
+    def start(self) -> None:
+        """Makes the place."""
+        from IPython.display import display
+
+        self._display = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def update(self, renderable: RenderableType, *, refresh: bool = False) -> None:  # noqa: ARG002 - as Live has it
+        """Shows this in place of what was shown before."""
+        with self._console.capture() as capture:
+            self._console.print(renderable)
+        self._display.update({"text/plain": capture.get()}, raw=True)
+
+    def stop(self) -> None:
+        """Does nothing: what was shown last stays."""
+
+
+def _open_live(console: Console) -> Live | NotebookLive | None:
+    if in_notebook():
+        return NotebookLive()
+    return Live(console=console, auto_refresh=False) if console.is_terminal else None
 
 
 class LiveView:
@@ -50,7 +88,7 @@ class LiveView:
         self.spec = spec
         self.metrics = [objective.metric for objective in spec.objectives]
         self.console = open_console()
-        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self._live = _open_live(self.console)
         self._printed: set[int] = set()
         self._is_first_update = True
 
@@ -80,25 +118,25 @@ class LiveView:
             self._is_first_update = False
             return  # these trials finished in an earlier launch
         for result in new:
-            self.say(f"{self._line(result)}  [{len(results)}/{status['n_trials']}, {_footer(status)}]")
+            self.say(f"{self._line(result)}  [{len(results)}/{_total(status)}, {_footer(status)}]")
 
     def _table(self, status: Mapping[str, Any], results: Sequence[TrialResult]) -> Group:
         ended = sum(status["counts"][name] for name in ("COMPLETE", "PRUNED", "FAIL"))
-        title = Text(f"{status['name']}  {ended}/{status['n_trials']}", style="bold")
-        size = self.console.size
+        title = Text(f"{status['name']}  {ended}/{_total(status)}", style="bold")
+        size = self._live.size if isinstance(self._live, NotebookLive) else self.console.size
         table = trial_table(results, status["running"], self.metrics, size.width, size.height - 3)
         return Group(title, table, Text(_footer(status)))
 
     def _line(self, result: TrialResult) -> str:
         row = finished_row(result, self.metrics)
         number, outcome, epochs, value, seconds = row.cells
-        what = row.reason or row.configuration(4)
+        what = "; ".join(filter(None, (row.reason, row.configuration(4) if result.state != "FAIL" else "")))
         return f"trial {number} {outcome} after {epochs or 0} epochs, {seconds or 0} s, {value or 'no value'}: {what}"
 
     def end(self, status: Mapping[str, Any], results: Sequence[TrialResult], run_dir: Path) -> None:
         """Prints the ranking, the comparison with published values, and the commands to continue with."""
-        if status["best"]:
-            ranked = ranking(results, self.spec.objectives)
+        ranked = ranking(results, self.spec.objectives)
+        if ranked:
             self.console.print(ranking_table(ranked, self.metrics, self.console.width))
         if status["best"] and (self.spec.published or self.spec.claims):
             print_comparisons(read_sweep(run_dir), self.console)
@@ -107,9 +145,10 @@ class LiveView:
             front = ", ".join(str(entry["number"]) for entry in status.get("front") or [])
             best = f"Pareto front: trials {front}; their" if front else f"best: trial {status['best']['number']}; its"
             self.say(f"{best} files and metrics: sweeps best {run_dir}")
-            self.say(f"plots of all trials: sweeps report {run_dir}")
-            if untested := ranking(results, self.spec.objectives)[0].untested:
+            if untested := ranked[0].untested:
                 self.say(f"the best is not evaluated on the test set: {untested}")
+        elif ranked:
+            self.say(none_feasible(ranked))
         if hint := how_to_go_on(status["state"]):
             self.say(hint)
 
@@ -131,14 +170,21 @@ def ranking_table(ranked: Sequence[RankedConfiguration], metrics: Sequence[str],
         means = [number_text(mean) + (f" ± {std:.2g}" if std is not None else "") for mean, std in figures]
         trial = entry.best_trial
         cells = (rank, trial.number, *means, trial.best_epoch, seconds_text(trial.elapsed_s))
-        rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, entry.run or ""))
+        violated = f"(infeasible: {entry.infeasible})" if entry.infeasible else ""
+        name = " ".join(filter(None, (violated, entry.run)))
+        rows.append(TrialRow(tuple(map(plain_text, cells)), trial.params, name))
     blocks = table_blocks(("rank", "trial", *metrics, "epoch", "seconds"), rows, width)
     return Text("\n").join([Text(title, style="bold"), *chain.from_iterable(blocks)])
 
 
+def _total(status: Mapping[str, Any]) -> int:
+    return int(status["n_trials"] + status.get("n_extensions", 0))
+
+
 def _footer(status: Mapping[str, Any]) -> str:
     best = status["best"]
-    parts = [f"best so far {number_text(best['mean'])} (trial {best['number']})" if best else "no result yet"]
+    none_yet = "none feasible yet" if status.get("none_feasible") else "no result yet"
+    parts = [f"best so far {number_text(best['mean'])} (trial {best['number']})" if best else none_yet]
     if front := status.get("front"):
         parts = [f"{len(front)} on the Pareto front"]
     parts.append(f"elapsed {status['elapsed_s']:.0f} s")

@@ -15,6 +15,7 @@ _MAX_ROWS = 12
 _MAX_HEAD = 16
 _INDENT = "      "
 _STYLES = {"completed": "green", "pruned": "yellow", "failed": "red", "diverged": "magenta", "out_of_memory": "magenta"}
+_STYLES["infeasible"] = "yellow"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TrialRow:
         cells: Such as trial, state, epoch, value and seconds. They are shown whatever the width.
         params: The configuration.
         run: Its name in the spec; empty for a sampled one.
-        reason: Why the trial failed, in place of the configuration; empty where it did not.
+        reason: Why the trial failed or what it violates, in place of the configuration; empty where it did not.
         style: Style of the row.
     """
 
@@ -44,9 +45,10 @@ def finished_row(result: TrialResult, metrics: Sequence[str]) -> TrialRow:
     """Returns the row of a trial that has ended; `metrics` are the objectives."""
     values = [result.value, *(result.best.get(metric) for metric in metrics[1:])]
     value = " / ".join(map(number_text, values)) if result.value is not None else ""
-    cells = (result.number, result.outcome, result.epochs, value, seconds_text(result.elapsed_s))
-    reason = result.reason if result.state == "FAIL" else ""
-    style = _STYLES.get(result.outcome, "")
+    outcome = "infeasible" if result.infeasible else result.outcome
+    cells = (result.number, outcome, result.epochs, value, seconds_text(result.elapsed_s))
+    reason = result.reason if result.state == "FAIL" else result.infeasible
+    style = _STYLES.get(outcome, "")
     return TrialRow(tuple(map(plain_text, cells)), result.params, result.run or "", reason, style)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from lit_dl.errors import LitError, StorageError
 from lit_dl.files import write_text
+from sweeps.spec.parse_space import check_distinct_options
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec, check_continues
 from sweeps.study.locks import RunFolderLock
@@ -43,15 +45,31 @@ def _unwritable(run_dir: Path, error: OSError) -> StorageError:
     return StorageError(f"{run_dir}: must be a folder that can be written ({error.strerror}); name another --run_dir")
 
 
+def with_earlier_defaults(run_dir: Path, spec: SweepSpec) -> SweepSpec:
+    """Returns a spec in which what it leaves out is as in the run folder that it continues, if there is one.
+
+    So the trials of a folder are alike although a later version has other defaults.
+    """
+    path = run_dir / "spec.yaml"
+    if not path.exists():
+        return replace(spec, divergence=spec.divergence or "loss")
+    began = load_spec(path)
+    kept = {key: began.base[key] for key in ("early_stopping",) if key in began.base and key not in spec.base}
+    divergence = spec.divergence or began.divergence  # `None` in a folder of an earlier version
+    return replace(spec, base={**spec.base, **kept}, divergence=divergence)
+
+
 def check_same(run_dir: Path, spec: SweepSpec) -> None:
-    """Checks that a spec continues the sweep in a run folder, where there is one.
+    """Checks that a spec continues the sweep in a run folder, or can begin one.
 
     Raises:
-        ConfigError: It changes what must stay the same.
+        ConfigError: It changes what must stay the same, or has choices that new sweeps must not have.
     """
     path = run_dir / "spec.yaml"
     if path.exists():
         check_continues(load_spec(path), spec)
+    else:
+        check_distinct_options(spec.space)
 
 
 def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Path:

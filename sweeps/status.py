@@ -12,14 +12,16 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from lit_dl.config.keys import get_key
+from lit_dl.config.overlay import overlay
 from lit_dl.files import write_text
+from lit_dl.run.run_config import validations_of
 from lit_dl.tracking import Mode
 from sweeps.results.files import write_results
-from sweeps.results.ranking import RankedConfiguration, ranking, winners
+from sweeps.results.ranking import RankedConfiguration, none_feasible, ranking, winners
 from sweeps.results.status_file import STATUS_JSON
 from sweeps.results.trial_result import TrialResult, finished_results
 from sweeps.spec.spec import SweepSpec
+from sweeps.study.configurations import extended_number
 from sweeps.study.liveness import identity
 from sweeps.study.records import now
 from sweeps.study.storage import without_password
@@ -53,9 +55,10 @@ class Progress:
         self.results: list[TrialResult] = []
         self.running: list[dict[str, Any]] = []
         self.publish_s = 0.0
-        self._n_waiting = 0
+        self._n_waiting = self._n_extensions = 0
         self._written = (-1, -1)  # finished trials, and evaluated ones
         self._best: list[RankedConfiguration] = []
+        self._none_feasible = ""
 
     def publish(self, state: str) -> dict[str, Any]:
         """Reads the study, writes the files, and returns the status. Results are written only when there are new ones.
@@ -69,11 +72,13 @@ class Progress:
         if (finished, len(evaluations)) != self._written:
             results = finished_results(self.spec, trials, evaluations)
             self.results = sorted(results, key=lambda result: str(result.finished))
-            self._best = winners(ranking(self.results, self.spec.objectives))
+            ranked = ranking(self.results, self.spec.objectives)
+            self._best, self._none_feasible = winners(ranked), none_feasible(ranked)
             write_results(self.run_dir, results)
             self._written = (finished, len(evaluations))
         self.running = [_running_entry(trial) for trial in trials if trial.state.name == "RUNNING"]
         self._n_waiting = sum(trial.state.name == "WAITING" for trial in trials)
+        self._n_extensions = sum(extended_number(trial) is not None for trial in trials)
         status = self.status(state)
         write_text(self.run_dir / STATUS_JSON, json.dumps(status, indent=1))
         self.publish_s = monotonic() - began
@@ -93,13 +98,16 @@ class Progress:
             **self.about,
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in self.spec.objectives],
             "n_trials": self.study.attributes.total,
+            "n_extensions": self._n_extensions,
             "counts": counts,
+            "infeasible": sum(bool(result.infeasible) for result in self.results),
             "outcomes": dict(Counter(result.outcome for result in self.results)),
             "started": self.started,
             "updated": now(),
             "elapsed_s": round(elapsed_s, 1),
             "left_s": self._left_s() if state == "running" else None,
             "best": _best_entry(self._best),
+            "none_feasible": self._none_feasible,
             "front": self._front(),
             "running": self.running,
         }
@@ -123,16 +131,18 @@ class Progress:
         if not durations:
             return None
         running = [self._running_trial(entry) for entry in self.running if entry["elapsed_s"] is not None]
-        waiting = self.study.attributes.total - len(self.results) - len(running)
+        total = self.study.attributes.total + self._n_extensions
+        waiting = total - len(self.results) - len(running)
         workers = max(len(running), int(self.about.get("workers", 0)), 1)
         return round(estimate_left_s(durations, running, max(waiting, 0), workers), 1)
 
     def _running_trial(self, entry: Mapping[str, Any]) -> RunningTrial:
         elapsed_s, epoch = entry["elapsed_s"], entry["epoch"]
-        epochs = entry["params"].get("trainer.max_epochs", get_key(self.spec.base, "trainer.max_epochs"))
-        if not epoch or not isinstance(epochs, int) or epochs < epoch:
+        sampled = {key: value for key, value in entry["params"].items() if key == "trainer.max_epochs"}
+        last = validations_of(overlay(self.spec.base, sampled).get("trainer") or {})
+        if not epoch or last is None or last < epoch or entry["extends"] is not None:
             return RunningTrial(elapsed_s)
-        return RunningTrial(elapsed_s, elapsed_s * max(1.0, epochs / (epoch + 0.5)))  # it is within the next epoch
+        return RunningTrial(elapsed_s, elapsed_s * max(1.0, last / (epoch + 0.5)))  # it is within the next one
 
     def n_winners(self) -> int:
         """Returns the number of trials of the best configurations, which are evaluated on the test set."""
@@ -171,4 +181,5 @@ def _running_entry(trial: FrozenTrial) -> dict[str, Any]:
         "value": values[epoch] if epoch is not None else None,
         "elapsed_s": round((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds(), 1) if since else None,
         "params": trial.params,
+        "extends": extended_number(trial),
     }

@@ -130,6 +130,8 @@ class SweepSupervisor:
         finished = "finished" if reason is None else f"{STOPPED}{reason}"
         state = self.stopping or (finished if self.study.is_finished() else "unfinished")
         self._publish(view, state)
+        if self.stopping is None:  # and the user sees that it has ended, so that the same request is a new one
+            self.study.extensions.end()
         return state
 
     def _stop(self, why: str) -> None:
@@ -175,6 +177,9 @@ class SweepSupervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+            yield
+            return
         kept = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lit_dl.errors import StorageError
-from lit_dl.run.epoch_rows import Row, read_rows
+from lit_dl.run.epoch_rows import Row, places_of, read_rows
 
-Curve = list[tuple[int, float]]
-"""A metric by epoch: (epoch, from 1; value)."""
+Curve = list[tuple[float, float]]
+"""A metric by epoch: (epoch, from 1, or a fraction for a moment within an epoch; value)."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,17 @@ class TrialFolder:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def wandb_runs(self) -> list[Path]:
+        """Returns the folders of the trial's W&B run, one a process that logged to it."""
+        return [*self.path.glob("wandb/run-*"), *self.path.glob("wandb/offline-run-*")]
+
     def checkpoint(self) -> Path | None:
         """Returns the checkpoint of the best epoch, else that of the last epoch, else `None`."""
         files = [self.checkpoints / f"{name}.ckpt" for name in ("best", "last")]
         return next((file for file in files if file.is_file()), None)
 
     def read_metrics(self) -> list[Row]:
-        """Returns the rows of `metrics.csv`, one an epoch; none without the file.
+        """Returns the rows of `metrics.csv`; none without the file.
 
         Raises:
             StorageError: The file is damaged.
@@ -75,7 +79,8 @@ class TrialFolder:
 
     def read_curve(self, metric: str) -> Curve:
         """Returns the finite values of a metric by epoch; none where the trial has not logged it."""
-        points = [(row["epoch"], row[metric]) for row in self.read_metrics() if metric in row]
+        rows = self.read_metrics()
+        points = [(place, row[metric]) for place, row in zip(places_of(rows), rows, strict=True) if metric in row]
         return [(epoch, value) for epoch, value in points if math.isfinite(value)]
 
     def read_diagnostics(self) -> list[dict[str, str]]:

@@ -27,6 +27,7 @@ LONGEST_FILES = (
     "test_engines_ray.py",
     "test_readme.py",
     "test_launch.py",
+    "test_api.py",
     "test_faults.py",
     "test_study_on_postgresql.py",
     "test_bad_sweep_input.py",

@@ -29,14 +29,15 @@ ROOMS = {
         ["__main__"],
     ],
     "sweeps": [
-        ["processes", "trial_folder"],
+        ["definitions", "processes", "trial_folder"],
         ["spec"],
         ["study"],
         ["engines", "results", "run_folder", "time_left"],
-        ["worker", "report", "status", "live_table"],
+        ["added_trials", "best", "sweep", "worker", "report", "status", "live_table", "extend"],
         ["live", "replay"],
         ["supervisor"],
-        ["launch"],
+        ["launcher"],
+        ["api"],
         ["cli"],
         ["__main__"],
     ],
@@ -150,9 +151,9 @@ def test_help_loads_neither_torch_nor_optuna(command: str) -> None:
 
 
 def test_what_only_reads_results_loads_neither_torch_nor_optuna() -> None:
-    loaded = loaded_by("sweeps.results.files", "sweeps.results.ranking", "sweeps.results.status_file", "sweeps.cli")
+    loaded = loaded_by("sweeps.results.ranking", "sweeps.results.frame", "sweeps.cli", "sweeps.api", "sweeps.sweep")
     assert "sweeps" in loaded
-    assert not loaded & {"torch", "lightning", "optuna", "wandb", "jsonargparse"}
+    assert not loaded & {"torch", "lightning", "optuna", "wandb", "jsonargparse", "pandas", "IPython"}
 
 
 _SNAPSHOT = """

@@ -104,11 +104,21 @@ def test_weights_only_is_switched_off_nowhere() -> None:
                 assert "ckpt_path" not in options or "weights_only" in options, f"{path}:{node.lineno}"
 
 
+def is_restricted(tree: ast.AST) -> bool:
+    """Whether a file uses `Unpickler` as the base of a class that says which globals it knows, and for nothing else."""
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "Unpickler"]
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and set(uses) & set(node.bases)]
+    methods = [{part.name for part in cls.body if isinstance(part, ast.FunctionDef)} for cls in classes]
+    return len(uses) == len(classes) and all("find_class" in names for names in methods)
+
+
 def test_nothing_is_pickled() -> None:
     picklers = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 assert not picklers & {name.name.split(".")[0] for name in node.names}, path
             if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in picklers:
-                assert [name.name for name in node.names] == ["UnpicklingError"], path  # to say that nothing was
+                names = {name.name for name in node.names} - {"UnpicklingError"}  # to say that nothing was
+                assert not names or (names == {"Unpickler"} and is_restricted(tree)), path

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader
-from torch import Generator, Tensor
+from torch import Generator
+
+from lit_dl.randomness import global_states, set_global_states
 
 _KEY = "generator_states"
 
@@ -53,28 +52,6 @@ class GeneratorStates(Callback):
         set_global_states(saved)
         for generator, state in zip(_generators_of_loaders(trainer), saved["loaders"], strict=False):
             generator.set_state(state)
-
-
-def global_states() -> dict[str, Any]:
-    """Returns the states of the global generators, as plain values and tensors that load without unpickling."""
-    name, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def set_global_states(states: dict[str, Any]) -> None:
-    """Restores what `global_states` returned. CUDA's are restored only when the number of devices is the same."""
-    random.setstate(states["python"])
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states["torch"].cpu())
-    cuda: list[Tensor] = [state.cpu() for state in states["cuda"]]
-    if cuda and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(cuda)
 
 
 def _generators_of_loaders(trainer: Trainer) -> list[Generator]:

@@ -83,7 +83,8 @@ def _with_defaults(config: Config, words: list[str]) -> Config:
 def _with_options(config: Config, words: list[str]) -> tuple[Config, list[str]]:
     """Returns a config with the options that jsonargparse cannot set as an overlay does, and the other words.
 
-    These are options that others depend on, such as `--model.optimizer.name adam` or a class, and elements of lists.
+    These are options that others depend on, such as `--model.optimizer.name adam` or a class, elements of lists, and
+    those that switch early stopping off.
 
     Args:
         config: In normal form.
@@ -96,6 +97,8 @@ def _with_options(config: Config, words: list[str]) -> tuple[Config, list[str]]:
             values[f"{key}.class_path"] = value
         elif key.endswith(".class_path") or (key in CHOICES and is_ours(config)) or _is_in_list(config, key):
             values[key] = parse_yaml(value, f"--{key}")
+        elif key in ("early_stopping", "early_stopping.monitor") and value in ("null", "false"):
+            values[key] = None
         else:
             others += option
     return (_with_defaults(overlay(config, values), words) if values else config), others

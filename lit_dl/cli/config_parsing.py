@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from lit_dl.cli.class_names import wrong_class_name
 from lit_dl.cli.links import Links, check_sources, refuse_linked
 from lit_dl.cli.parser import RunParser
 from lit_dl.cli.validation import refuse_null
@@ -39,7 +40,7 @@ def parse_run_config(parser: RunParser, config: Config, links: Links) -> Namespa
     try:
         parsed: Namespace = parser.parse_object(config, _without_other_defaults(parser, config))
     except argparse.ArgumentError as error:
-        raise argument_error(str(error), config) from None
+        raise wrong_class_name(config, parser.types) or argument_error(str(error), config) from None
     check_sources(parser, parsed, links)
     return parsed
 

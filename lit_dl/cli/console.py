@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run_result import RunResult
@@ -24,6 +26,15 @@ def print_result(result: RunResult) -> None:
     print(f"best epoch {result.best_epoch}: {_format_metrics(result.metrics)}")
     if result.best_checkpoint:
         print(f"best checkpoint {result.best_checkpoint}")
+
+
+def count_parameters(module: nn.Module) -> str:
+    """Returns how many parameters a module has, and how many of them are trained in the first epoch."""
+    sizes = dict.fromkeys((True, False), 0)
+    for parameter in module.parameters():
+        sizes[parameter.requires_grad] += 0 if is_lazy(parameter) else parameter.numel()
+    frozen = f": {sizes[True]:,} trained, {sizes[False]:,} frozen" if sizes[False] else ""
+    return f"{sum(sizes.values()):,} parameters{frozen}"
 
 
 def _format_metrics(metrics: Mapping[str, float]) -> str:

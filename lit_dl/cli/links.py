@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import isfunction
 from typing import Any
 
 from jsonargparse import Namespace
@@ -42,8 +44,8 @@ def add_links(parser: LightningArgumentParser, links: Links, data: object) -> No
     Args:
         parser: The parser, with all its arguments.
         links: The links.
-        data: The class of the data module. A source may be a property of it, such as `data.num_classes`, which is read
-            once the data module is made.
+        data: The class of the data module. A source may be an attribute or a property of it, such as
+            `data.num_classes`, which is read once the data module is made.
 
     Raises:
         ConfigError: A key is unknown, or a source is itself the target of a link.
@@ -53,7 +55,7 @@ def add_links(parser: LightningArgumentParser, links: Links, data: object) -> No
     for target, source in links.items():
         key = f"link.{source}"
         is_argument = _argument(source, known) is not None
-        if not is_argument and not (source.startswith("data.") and hasattr(data, source[len("data.") :])):
+        if not is_argument and not (source.startswith("data.") and _has(data, source.removeprefix("data."))):
             raise ConfigError(key, unknown_key(source, known).problem)
         if not _argument(target, known):
             raise ConfigError(key, f"must name a key that can be set; {unknown_key(target, known)}")
@@ -64,6 +66,25 @@ def add_links(parser: LightningArgumentParser, links: Links, data: object) -> No
             parser.link_arguments(_with_init_args(source, known), _with_init_args(target, known), apply_on=moment)
         except ValueError as error:
             raise ConfigError(key, f"cannot be linked to {target} ({error})") from None
+
+
+def _has(cls: object, name: str) -> bool:
+    """Whether a class has an attribute, or its methods speak of one: of `num_classes` in `self.num_classes = 5`."""
+    methods = [method for owner in getattr(cls, "__mro__", ()) for method in vars(owner).values() if isfunction(method)]
+    return hasattr(cls, name) or any(name in method.__code__.co_names for method in methods)
+
+
+@contextmanager
+def source_errors(links: Links) -> Iterator[None]:
+    """Turns the exception for a source that the data module does not have yet into a ConfigError."""
+    try:
+        yield
+    except AttributeError as error:
+        source = f"data.{error.name}"
+        if source not in links.values():
+            raise
+        must = f"must be there once {type(error.obj).__name__} is made, that is, set by its __init__"
+        raise ConfigError(f"link.{source}", f"{must}; {error}") from None
 
 
 def refuse_linked(config: Config, links: Links) -> None:
@@ -87,16 +108,6 @@ def check_sources(parser: RunParser, config: Namespace, links: Links) -> None:
     for target, source in links.items():
         if _argument(source, parser.keys) and _with_init_args(source, parser.keys) not in config:
             raise ConfigError(f"link.{source}", f"must be a key of this config, to set {target}; it is not there")
-
-
-def without_targets(parser: RunParser, config: Namespace, links: Links) -> Namespace:
-    """Returns a parsed config without what its links set, so that it can be parsed again."""
-    config = config.clone()
-    for key in links:
-        config.pop(_with_init_args(key, parser.keys), None)
-    if links:
-        config["link"] = dict(flatten(config["link"]))
-    return config
 
 
 def _argument(key: str, known: Collection[str]) -> str | None:

@@ -13,15 +13,25 @@ from uuid import uuid4
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from torch import nn
 
 from lit_dl.callbacks.predictions import PredictionTable
 from lit_dl.cli.config_parsing import argument_error, parse_run_config
 from lit_dl.cli.console import print_row
-from lit_dl.cli.instantiation import class_at, expand_paths, instantiator, trainer_errors
-from lit_dl.cli.links import add_links, links_in, without_targets
+from lit_dl.cli.instantiation import (
+    class_at,
+    expand_paths,
+    instantiate_part,
+    instantiator,
+    part_errors,
+    trainer_errors,
+)
+from lit_dl.cli.links import add_links, links_in, source_errors
 from lit_dl.cli.output_folders import write_below
 from lit_dl.cli.parser import RunParser
+from lit_dl.cli.pinned_files import pin_backbone
 from lit_dl.cli.run_commands import RunCommands
 from lit_dl.cli.technique_help import TechniqueHelp
 from lit_dl.cli.validation import check_checkpoint, check_seed
@@ -32,6 +42,7 @@ from lit_dl.errors import ConfigError
 from lit_dl.files import expand_path
 from lit_dl.run.epoch_rows import Row
 from lit_dl.run.run import Run
+from lit_dl.run.run_config import EarlyStoppingConfig
 from lit_dl.run.run_result import RunLocation
 
 _TRAINER_DEFAULTS = {
@@ -133,6 +144,9 @@ class LitCLI(RunCommands, LightningCLI):
         """Adds the keys of a run to those of Trainer, module and data."""
         assert isinstance(parser, RunParser)
         parser.paths = self.paths
+        for group, cls in (("model", self.model_class), ("data", self.datamodule_class)):
+            if cls is not None:
+                parser.add_more_arguments(group, cls)
         parser.add_run_arguments()
 
     def _parse_ckpt_path(self) -> None:
@@ -165,14 +179,17 @@ class LitCLI(RunCommands, LightningCLI):
                 self.config = parser.parse_args(args)
         except argparse.ArgumentError as error:
             raise argument_error(str(error), {}) from None
-        check_seed(self.config.get(str(self.config.get("subcommand")), self.config).get("seed_everything"))
+        config = self.config.get(str(self.config.get("subcommand")), self.config)
+        pin_backbone(config)
+        check_seed(config.get("seed_everything"))
+        if (stopping := config.get("early_stopping")) is not None:
+            EarlyStoppingConfig(**vars(stopping)).check()
 
     def complete(self) -> Config:
         """Returns the config with all defaults that can be written, in the form that `lit-dl fit --config` takes."""
         parser = self._parser(self.subcommand)
         assert isinstance(parser, RunParser)
-        config = self.config.get(str(self.subcommand), self.config)
-        return parser.complete(without_targets(parser, config, self.links))
+        return parser.complete(self.config.get(str(self.subcommand), self.config))
 
     # The objects
 
@@ -189,12 +206,17 @@ class LitCLI(RunCommands, LightningCLI):
         if not self.build:
             return
         # As in LightningCLI, which calls jsonargparse by an old name. Our instantiators name the group in errors.
-        bases = {"model": LightningModule, "data": LightningDataModule}
-        instantiators = [(instantiator(group, base), base, True) for group, base in bases.items()]
+        instantiators: list[tuple[Callable[..., Any], type, bool]] = [
+            (instantiator("model", LightningModule), LightningModule, True),
+            (instantiator("data", LightningDataModule), LightningDataModule, True),
+            (instantiate_part, nn.Module, True),
+            (instantiate_part, Callback, True),
+        ]
         config = expand_paths(self.config)
         if self.subcommand is None:
             config.trainer = write_below(self.root, config.trainer, confined=self.location is None)
-        self.config_init = self.parser.instantiate(config, instantiators=instantiators)
+        with source_errors(self.links), part_errors(self.complete):
+            self.config_init = self.parser.instantiate(config, instantiators=instantiators)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
         self._add_configure_optimizers_method_to_model(self.subcommand)
@@ -215,6 +237,8 @@ class LitCLI(RunCommands, LightningCLI):
             self.root = run_dir
         arguments = {**vars(self._get(self.config_init, "trainer")), **kwargs}
         arguments["default_root_dir"] = arguments["default_root_dir"] or self.root
+        # Our default is no bar; one among the callbacks is asked for, and Lightning would refuse it.
+        arguments["enable_progress_bar"] |= any(isinstance(c, ProgressBar) for c in arguments["callbacks"] or [])
         options: dict[str, Any] = {"callbacks": callbacks, "on_row": self.on_row}
         if self.subcommand is None and self.location is None:
             options["scratch"] = self.root

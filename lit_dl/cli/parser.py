@@ -6,17 +6,23 @@ import os
 from argparse import SUPPRESS, Action
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from functools import cached_property
+from inspect import isfunction
 from typing import Any
 
 from jsonargparse import Namespace
+from jsonargparse._link_arguments import ActionLink
 from jsonargparse._typehints import ActionTypeHint, subclasses_disabled_remove_class_path
 from jsonargparse._util import object_path_serializer
 from jsonargparse.typing import get_registered_type
+from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lit_dl.config.keys import Config, lightning_form
+from lit_dl.cli.optimizer_types import as_callable
+from lit_dl.config.classes import parameters_of
+from lit_dl.config.keys import Config, flatten, lightning_form
 from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.run.run_config import CheckpointConfig, EarlyStoppingConfig, TrackingConfig
@@ -39,6 +45,21 @@ class RunParser(LightningArgumentParser):
 
     _cached_defaults: Namespace | None = None
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._functions: dict[str, Any] = {}  # the defaults that are functions, by key
+        super().__init__(*args, **options)
+
+    def add_more_arguments(self, group: str, cls: Any) -> None:
+        """Adds `dict_kwargs` of LightningCLI to a group of a class with `**kwargs`, for names that nobody can look up.
+
+        jsonargparse finds most names that end in `**kwargs` in the source; what it finds has a key of its own.
+        """
+        # The `**kwargs` of a module that has no `__init__` take nothing.
+        parameters = {} if cls.__init__ is LightningModule.__init__ else parameters_of(cls)
+        if "dict_kwargs" not in parameters and any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
+            names = "More arguments for **kwargs of the class, as a mapping of names to values."
+            self.add_argument(f"--{group}.dict_kwargs", type=dict[str, Any] | None, help=names)
+
     def add_run_arguments(self) -> None:
         """Adds the keys of a run config that belong neither to the Trainer, nor to the module or the data module."""
         self.add_argument("--threads", type=int | None, help="CPU threads of torch. null: as many as torch chooses.")
@@ -52,6 +73,15 @@ class RunParser(LightningArgumentParser):
         self.add_argument(
             "--run_dir", type=str | None, help="Folder for config, metrics, checkpoints. null: runs/fit/DATE-TIME."
         )
+
+    def _add_signature_parameter(
+        self, container: Any, nested_key: str | None, param: Any, *args: Any, **options: Any
+    ) -> None:
+        """Adds the argument for a parameter of a class."""
+        param = replace(param, annotation=as_callable(param.annotation))
+        super()._add_signature_parameter(container, nested_key, param, *args, **options)
+        if isfunction(param.default):
+            self._functions[f"{nested_key}.{param.name}" if nested_key else param.name] = param.default
 
     def cache_defaults(self) -> None:
         """Computes the defaults for all later parses. Arguments must not be added after this call."""
@@ -80,10 +110,12 @@ class RunParser(LightningArgumentParser):
         return {a.dest: defaults[a.dest] for a in actions if not self._reads_back(a, defaults[a.dest])}
 
     def _reads_back(self, action: Action, value: Any) -> bool:
-        if type(value) in _PLAIN_TYPES:
+        if type(value) in _PLAIN_TYPES and action.dest not in self._functions:
             return True
         try:
-            return _is_same(self._check_value_key(action, plain(value), action.dest, None), value)
+            read = self._check_value_key(action, plain(value), action.dest, None)
+            # jsonargparse has its import path in place of a function, which `str | Callable` reads as a text.
+            return _is_same(read, self._functions.get(action.dest, value))
         except Exception:  # of a class of the user's, whose text can raise anything
             return False
 
@@ -99,24 +131,27 @@ class RunParser(LightningArgumentParser):
         return {action.dest: action._typehint for action in self._actions if isinstance(action, ActionTypeHint)}
 
     def complete(self, config: Namespace) -> Config:
-        """Returns a parsed config in the form that `lit-dl fit --config` takes.
+        """Returns a parsed config in the form that `lit-dl fit --config` takes, without what its links set.
 
         Raises:
             ConfigError: A value that was set cannot be written.
         """
         assert self.paths is not None
         config = config.clone(with_meta=False)
+        ActionLink.strip_link_target_keys(self, config)
         for key, default in self._unwritable.items():
             if _is_same(config.get(key), default):
                 del config[key]
         values = {key: value for key, value in _plain_mapping(config).items() if key not in _COMMAND_ARGUMENTS}
-        if not values.get("link"):
-            values.pop("link", None)
+        if link := values.pop("link", None):
+            values["link"] = dict(flatten(link))
         for group, path in zip(("model", "data"), self.paths, strict=True):
             if path is None:
                 values.pop(group, None)
             else:
                 values[group] = {"class_path": path, **values.get(group, {})}
+                if values[group].get("dict_kwargs", ...) in (None, {}):
+                    del values[group]["dict_kwargs"]
         return lightning_form(values)
 
     def dump(self, namespace: Namespace, *args: Any, **options: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lit_dl.cli.console import print_result
+from lit_dl.cli.console import count_parameters, print_result
 from lit_dl.cli.instantiation import prediction_errors
 from lit_dl.cli.validation import make_folder
 from lit_dl.data.in_memory import InMemoryDataModule
@@ -36,6 +36,7 @@ class RunCommands:
         if self.trainer.is_global_zero:
             make_folder(self.location.run_dir)
             print(f"run folder {self.location.run_dir}")
+            print(count_parameters(self.model))
         self.run.open()
 
     def before_validate(self) -> None:

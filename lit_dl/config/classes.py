@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Self, TypeVar, get_type_hints
 
-from lit_dl.errors import ConfigError
+from lit_dl.errors import ConfigError, LitError
 
 
 def import_class(key: str, path: str, base: type) -> type[Any]:
@@ -46,6 +46,27 @@ def import_factory(key: str, path: str, base: type) -> tuple[Callable[..., Any],
     return found, made
 
 
+def parameters_of(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
+    """Returns the parameters of a class, or of the function that it was made from by `class_from_function`."""
+    return inspect.signature(getattr(cls, "wrapped_function", cls.__init__)).parameters
+
+
+def import_function(key: str, path: str) -> Callable[..., Any]:
+    """Returns the function at an import path.
+
+    Args:
+        key: Dotted key of the path, for error messages.
+        path: Such as `package.module.function`.
+
+    Raises:
+        ConfigError: It cannot be imported, or cannot be called.
+    """
+    found = _import(key, path)
+    if not callable(found):
+        raise ConfigError(key, f"must be a function; {path!r} is {found!r}")
+    return found  # type: ignore[no-any-return]
+
+
 def _returned_class(function: Callable[..., Any]) -> Any:
     """Returns the annotation of what a function returns. A class method without one is taken to return its class."""
     owner = getattr(function, "__self__", None)
@@ -59,7 +80,7 @@ def _returned_class(function: Callable[..., Any]) -> Any:
 def _import(key: str, path: str) -> Any:
     """Returns the object at an import path: an attribute of a module, or of a class in it."""
     if not isinstance(path, str) or not path.rpartition(".")[0].strip("."):
-        raise ConfigError(key, f"must be an import path, package.module.Class; got {path!r}")
+        raise ConfigError(key, f"must be an import path, package.module.name; got {path!r}")
     parent, _, name = path.rpartition(".")
     try:
         try:
@@ -70,7 +91,12 @@ def _import(key: str, path: str) -> Any:
                 raise
             owner = getattr(import_module(module), outer)
         return getattr(owner, name)
+    except LitError as error:  # such as that of a script that launches a sweep when it is imported
+        raise ConfigError(key, f"{path!r} cannot be imported; {error}") from None
     except Exception as error:  # a foreign module can raise anything when it is imported
+        if parent.split(".")[0] == "__main__":  # as LightningCLI saves it in a script
+            must = "must name a module; in place of __main__ write the name of the file that defines it, without .py"
+            raise ConfigError(key, f"{must}; got {path!r}") from None
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise ConfigError(key, f"{path!r} cannot be imported ({reason}); is its folder in PYTHONPATH?") from None
 

@@ -17,7 +17,7 @@ from lit_dl.errors import ConfigError, suggest
 
 Config = dict[str, Any]
 
-CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.MNISTDataModule"}
+CLASS_GROUPS = {"model": "lit_dl.Classifier", "data": "lit_dl.ImageDataModule"}
 """The groups of keys that are the arguments of a class, and their default classes."""
 OUR_MODELS = ("lit_dl.Classifier", "lit_dl.Regressor")
 CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -39,7 +39,20 @@ def normalize(config: Mapping[str, Any]) -> Config:
             if not isinstance(arguments, dict):
                 raise ConfigError(f"{group}.init_args", f"must be a mapping of keys to values; got {arguments!r}")
             result[group] = {**value, **arguments}
+    if "early_stopping" in result:
+        result["early_stopping"] = early_stopping_spelled_out(result["early_stopping"])
     return result
+
+
+def early_stopping_spelled_out(group: Any) -> Any:
+    """Returns the group `early_stopping` with `patience: null` where null, false or `monitor: null` switch it off.
+
+    A complete config has `monitor: null` beside a patience; there it stands for the default monitor.
+    """
+    if group is None or group is False:
+        return {"patience": None}
+    is_off = isinstance(group, Mapping) and group.get("monitor", "") is None and "patience" not in group
+    return {**group, "patience": None} if is_off else group
 
 
 def lightning_form(config: Mapping[str, Any]) -> Config:
@@ -49,7 +62,8 @@ def lightning_form(config: Mapping[str, Any]) -> Config:
         value = result.get(group)
         if isinstance(value, dict) and "class_path" in value:
             path = value.pop("class_path")
-            result[group] = value if path == ours else {"class_path": path, "init_args": value}
+            more = {"dict_kwargs": value.pop("dict_kwargs")} if "dict_kwargs" in value else {}
+            result[group] = value if path == ours else {"class_path": path, "init_args": value, **more}
     return result
 
 

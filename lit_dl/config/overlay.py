@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from lit_dl.config.classes import import_class, is_same_class
-from lit_dl.config.keys import OUR_MODELS, Config, flatten, full_key, get_key, short_key
+from lit_dl.config.keys import OUR_MODELS, Config, early_stopping_spelled_out, flatten, full_key, get_key, short_key
 from lit_dl.errors import ConfigError
 
 _SELECTORS = ("model.optimizer.name", "model.schedule.name")
@@ -16,6 +16,11 @@ _VALUES = ("mse", "mae", "rmse", "huber", "pseudo_huber", "log_cosh")
 # For each key with choices: the keys in other places that apply only to some of the choices. A test compares this with
 # the tables of techniques.
 APPLIES: dict[str, dict[str, tuple[str, ...]]] = {
+    "model.network.kind": {"model.network.backbone": ("backbone",), "model.finetune": ("backbone",)},
+    **{
+        f"model.network.backbone.{key}": {"model.network.backbone.sha256": ()}
+        for key in ("checkpoint", "model", "weights", "module")
+    },
     "model.network.activation": {
         "model.network.negative_slope": ("leaky_relu", "prelu"),
         "model.network.pieces": ("maxout",),
@@ -47,6 +52,7 @@ def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
         ConfigError: A key names an element that a list does not have.
     """
     result: Config = _copy(base)
+    values = _early_stopping_spelled_out(values)
     for key in sorted(values, key=_order):
         value = _copy(values[key])
         key = without_alias(result, full_key(result, key))
@@ -61,6 +67,15 @@ def overlay(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
             _drop_dependent_keys(result, node, key, value)
         node[last] = value
     return result
+
+
+def _early_stopping_spelled_out(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns dotted keys in which early stopping is switched off by `early_stopping.patience` alone."""
+    group, monitor, patience = "early_stopping", "early_stopping.monitor", "early_stopping.patience"
+    if group in values:
+        return {**values, group: early_stopping_spelled_out(values[group])}
+    is_off = values.get(monitor, "") is None and patience not in values
+    return {**values, patience: None} if is_off else values
 
 
 def _copy(value: Any) -> Any:

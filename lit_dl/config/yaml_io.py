@@ -6,6 +6,7 @@ text so that both read it back as text.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,3 +97,11 @@ def load_yaml(path: Path) -> Config:
 def dump_yaml(config: Mapping[str, Any]) -> str:
     """Returns a mapping as YAML, in its own order; `parse_yaml` reads back equal values."""
     return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def yaml_text(value: Any) -> str:
+    """Returns a value as YAML in one line, which tells `{1: a}` and `{"1": a}` apart."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, width=math.inf, default_flow_style=True, allow_unicode=True
+    )
+    return text.removesuffix("...\n").strip()

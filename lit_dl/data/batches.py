@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
+Augment = Callable[[Tensor, Sequence[tuple[int, int]]], Tensor]
 
-_BLOCK_BATCHES = 20  # batches gathered by one call: the fixed cost of an indexing call is that of a small batch
+# Batches gathered by one call: the fixed cost of an indexing call is that of a small batch. Fewer of large images.
+_BLOCK_BATCHES = 20
+_BLOCK_NUMBERS = 2**20
 
 
 class Minibatches(NamedTuple):
@@ -59,6 +62,8 @@ class Batches:
         steps: Minibatches in an item; 1 gives plain batches.
         rank: The rank of this process, from 0.
         world_size: Number of processes that share the batches.
+        augment: Called with the inputs of this rank in some minibatches, not yet scaled, and the number of each
+            minibatch, from 0, with its rows over all ranks; returns the inputs to train on. `None`: as they are.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Batches:
         steps: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        augment: Augment | None = None,
     ) -> None:
         self.inputs = inputs
         self.targets = targets
@@ -83,6 +89,7 @@ class Batches:
         self.steps = steps
         self.rank = rank
         self.world_size = world_size
+        self.augment = augment
         self.batches = rows // batch_size if drop_last else -(-rows // batch_size)
         self.rows = min(rows, self.batches * batch_size)
 
@@ -97,18 +104,25 @@ class Batches:
         # A generator runs `order` at the first `next`, which Lightning calls after the start of the epoch.
         order = self._shares(self.order()[: self.rows]).to(self.inputs.device)
         share = len(range(self.rank, self.batch_size, self.world_size))  # rows of a full batch; the last may have fewer
-        step = share * self.steps
-        block = step * max(1, _BLOCK_BATCHES // self.steps)
-        for start in range(0, len(order), block):
-            rows = order[start : start + block]
-            inputs, targets = self.scale(self.inputs[rows]), self.targets[rows]
-            batches = zip(torch.split(inputs, share), torch.split(targets, share), strict=True)
+        numbers = share * max(1, self.inputs[:1].numel())
+        gathered = max(1, min(_BLOCK_BATCHES, _BLOCK_NUMBERS // numbers) // self.steps) * self.steps
+        for first in range(0, self.batches, gathered):
+            rows = order[first * share : (first + gathered) * share]
+            inputs = self._inputs(rows, range(first, min(first + gathered, self.batches)))
+            batches = zip(torch.split(inputs, share), torch.split(self.targets[rows], share), strict=True)
             if self.steps == 1:
                 yield from batches
             else:
                 several = list(batches)
-                for first in range(0, len(several), self.steps):
-                    yield Minibatches(several[first : first + self.steps])
+                for start in range(0, len(several), self.steps):
+                    yield Minibatches(several[start : start + self.steps])
+
+    def _inputs(self, rows: Tensor, minibatches: range) -> Tensor:
+        """Returns the inputs at some rows, which are those of some minibatches."""
+        inputs = self.inputs[rows]
+        if self.augment is not None:
+            inputs = self.augment(inputs, [(number, self.samples_of(number)) for number in minibatches])
+        return self.scale(inputs)
 
     def _shares(self, order: Tensor) -> Tensor:
         """Returns the rows of this rank's shares, batch after batch."""

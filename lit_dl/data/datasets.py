@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from zipfile import BadZipFile
 
+from lit_dl.data.cifar import CIFAR, find_cifar, read_cifar
 from lit_dl.data.idx import LabeledImages, file_names, find, read_idx_pair
 from lit_dl.errors import DataError
 
@@ -25,6 +27,9 @@ DatasetName = Literal[
     "emnist_digits",
     "emnist_letters",
     "emnist_mnist",
+    "cifar10",
+    "cifar100",
+    "folder",
 ]
 _TIMEOUT_S = 30.0  # without it, torchvision waits for a silent server as long as the system does
 
@@ -38,14 +43,16 @@ class Dataset:
         labels: Labels in the files; the first becomes 0. `None`: any labels.
         has_digits: Whether the classes are digits.
         split: Name of the split of EMNIST. `None`: another data set.
-        is_downloaded: Whether torchvision downloads missing files.
+        download: Whether torchvision downloads missing files: always, when asked, or never.
+        format: The files: idx, the batches of CIFAR, or a folder of images.
     """
 
     folder: str = "MNIST"
     labels: range | None = range(10)
     has_digits: bool = False
     split: str | None = None
-    is_downloaded: bool = True
+    download: Literal["always", "asked", "never"] = "always"
+    format: Literal["idx", "cifar", "folder"] = "idx"
 
     def file_prefix(self, part: str) -> str:
         """Returns the prefix of the names of the files of `train` or `test`."""
@@ -55,8 +62,8 @@ class Dataset:
 
 
 DATASETS: dict[DatasetName, Dataset] = {
-    "mnist": Dataset(has_digits=True, is_downloaded=False),
-    "idx": Dataset(labels=None, has_digits=True, is_downloaded=False),
+    "mnist": Dataset(has_digits=True, download="never"),
+    "idx": Dataset(labels=None, has_digits=True, download="never"),
     "fashion_mnist": Dataset("FashionMNIST"),
     "kmnist": Dataset("KMNIST"),
     "emnist_balanced": Dataset("EMNIST", range(47), split="balanced"),
@@ -65,43 +72,66 @@ DATASETS: dict[DatasetName, Dataset] = {
     "emnist_digits": Dataset("EMNIST", has_digits=True, split="digits"),
     "emnist_letters": Dataset("EMNIST", range(1, 27), split="letters"),
     "emnist_mnist": Dataset("EMNIST", has_digits=True, split="mnist"),
+    "cifar10": Dataset("CIFAR10", download="asked", format="cifar"),
+    "cifar100": Dataset("CIFAR100", range(100), download="asked", format="cifar"),
+    "folder": Dataset("", None, download="never", format="folder"),
 }
 
 
 def read_dataset(name: DatasetName, data_dir: Path | None, part: str) -> LabeledImages:
     """Returns the images, upright, and the labels, from 0, of `train` or `test`. Each process reads them once.
 
+    Args:
+        name: Any but `folder`, for which see `lit_dl.data.image_folder`.
+        data_dir: The folder of the files. `None`: that of this package, or the cache of downloads.
+        part: `train` or `test`.
+
     Raises:
         DataError: A file that cannot be used.
     """
     dataset = DATASETS[name]
-    folder = _data_folder(dataset, data_dir)
+    folder = data_folder(name, data_dir)
+    if dataset.format == "cifar":
+        assert folder is not None
+        return read_cifar(name, folder, part)
     is_emnist = dataset.folder == "EMNIST"
     return read_idx_pair(
         folder, dataset.file_prefix(part), name == "mnist", dataset.folder, dataset.labels, transposed=is_emnist
     )
 
 
-def fetch_dataset(name: DatasetName, data_dir: Path | None) -> None:
+def data_folder(name: DatasetName, data_dir: Path | None) -> Path | None:
+    """Returns the folder of the files of a data set. `None`: those in this package."""
+    return cache_folder() if data_dir is None and DATASETS[name].download != "never" else data_dir
+
+
+def fetch_dataset(name: DatasetName, data_dir: Path | None, download: bool | None = None) -> None:
     """Downloads the files of a data set with torchvision, unless they exist.
 
+    Args:
+        name: The data set.
+        data_dir: The folder of the files. `None`: the cache of downloads.
+        download: Whether to download what is missing. `None`: what the table says.
+
     Raises:
-        DataError: They do not exist and cannot be downloaded.
+        DataError: They do not exist and cannot be downloaded, or must not.
     """
-    dataset = DATASETS[name]
-    folder = _data_folder(dataset, data_dir)
-    if not dataset.is_downloaded or folder is None:
+    dataset, folder = DATASETS[name], data_folder(name, data_dir)
+    if dataset.download == "never" or folder is None:
         return
-    missing = _missing_file(dataset, folder)
+    missing = _missing_file(name, folder)
     if missing is None:
         return
+    if not (dataset.download == "always" if download is None else download):
+        raise missing
     try:
         _download(dataset, folder)
     except (OSError, RuntimeError, HTTPException, BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise DataError(
-            f"{missing}: no such file, and torchvision could not download it from {_url(dataset)} ({reason}); put the"
-            f" files of {name} there, raw or .gz, or name the folder that has them in data.data_dir"
+            f"{str(missing).partition(': ')[0]}: no such file, and torchvision could not download it from "
+            f"{_url(dataset)} ({reason}); put the files of {name} there"
+            f"{', raw or .gz' * (dataset.format == 'idx')}, or name the folder that has them in data.data_dir"
         ) from None
 
 
@@ -110,18 +140,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lit_dl"
 
 
-def _data_folder(dataset: Dataset, data_dir: Path | None) -> Path | None:
-    return cache_folder() if data_dir is None and dataset.is_downloaded else data_dir
-
-
-def _missing_file(dataset: Dataset, folder: Path) -> Path | None:
-    """Returns the first missing file, by its path in torchvision's layout; `None` when all exist."""
+def _missing_file(name: DatasetName, folder: Path) -> DataError | None:
+    """Returns the error for the first missing file, by its path in torchvision's layout; `None` when all exist."""
+    dataset = DATASETS[name]
+    if dataset.format == "cifar":
+        return next(filter(None, (_error_of(find_cifar, name, folder, file) for file in CIFAR[name].all)), None)
     for part in ("train", "test"):
-        for name in file_names(dataset.file_prefix(part)):
-            try:
-                find(folder, name, dataset.folder)
-            except DataError:
-                return folder / dataset.folder / "raw" / name
+        for file in file_names(dataset.file_prefix(part)):
+            if _error_of(find, folder, file, dataset.folder) is not None:
+                path = folder / dataset.folder / "raw" / file
+                return DataError(f"{path}: no such file; put it there, or set data.download to true")
+    return None
+
+
+def _error_of(find: Callable[..., Path], *arguments: object) -> DataError | None:
+    try:
+        find(*arguments)
+    except DataError as error:
+        return error
     return None
 
 
@@ -134,21 +170,22 @@ def _torchvision_class(dataset: Dataset) -> Any:
 
 def _url(dataset: Dataset) -> str:
     source = _torchvision_class(dataset)
-    return str(source.mirrors[0] if dataset.split is None else source.url)
+    return str(source.url if hasattr(source, "url") else source.mirrors[0])
 
 
 def _download(dataset: Dataset, folder: Path) -> None:
     """Downloads into a temporary folder and moves the files, so that no process reads a partial file."""
     folder.mkdir(parents=True, exist_ok=True)
-    raw = folder / dataset.folder / "raw"
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_S)
     try:
         with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
             options = {} if dataset.split is None else {"split": dataset.split}
-            _torchvision_class(dataset)(temporary, download=True, **options)
-            raw.mkdir(parents=True, exist_ok=True)
-            for path in (Path(temporary) / dataset.folder / "raw").glob("*-ubyte"):  # EMNIST: the other splits too
-                path.replace(raw / path.name)
+            source = _torchvision_class(dataset)(temporary, download=True, **options)
+            place = Path(source.base_folder) if dataset.format == "cifar" else Path(dataset.folder) / "raw"
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            # EMNIST: the other splits too, but no archives.
+            for path in (Path(temporary) / place).glob("*-ubyte" if dataset.format == "idx" else "*"):
+                path.replace(folder / place / path.name)
     finally:
         socket.setdefaulttimeout(timeout)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
+from lit_dl.data.augmentation import Augmentation
 from lit_dl.data.batches import Batch, Batches, Scale
 from lit_dl.errors import ConfigError
 from lit_dl.randomness import generator, run_seed
@@ -18,7 +20,8 @@ _EVAL_BATCH_SIZE = 1000  # over all devices; for validation, test and prediction
 class InMemoryDataModule(LightningDataModule):
     """Batches of (inputs, targets) from tensors in memory.
 
-    A subclass implements `samples`, sets `train_rows` and `validation_rows` in `setup`, and may set `scale` there.
+    A subclass implements `samples`, sets `train_rows` and `validation_rows` in `setup`, and may set `scale` there, and
+    `augmentation`, which changes training images.
 
     Several devices share every batch. `batch_size`, order and number of batches mean the same as on one device, and a
     sample of a validation or test set is counted once. So a module of ours learns the same as on one device, except for
@@ -42,6 +45,7 @@ class InMemoryDataModule(LightningDataModule):
     scale = Scale()
     samples_depend_on_seed: ClassVar[bool] = False
     """Whether `samples` draws them from the seed, so that runs with other seeds cannot share them."""
+    augmentation: Augmentation | None = None
 
     def __init__(self, batch_size: int, shuffle: bool = True, drop_last: bool = False, seed: int | None = None) -> None:
         super().__init__()
@@ -68,7 +72,7 @@ class InMemoryDataModule(LightningDataModule):
         return list(self.samples("train", torch.device("cpu"))[0].shape[1:])
 
     @property
-    def classes(self) -> int | None:
+    def num_classes(self) -> int | None:
         """Number of distinct classes, labelled from 0; `None` where the targets are numbers."""
         return None
 
@@ -111,11 +115,17 @@ class InMemoryDataModule(LightningDataModule):
         """Returns the training batches, shuffled or in order."""
 
         def order() -> Tensor:
-            return self.order(self.trainer.current_epoch + 1 if self.trainer is not None else 1)
+            return self.order(self._epoch)
 
         module = self.trainer.lightning_module if self.trainer is not None else None
         options = {"batch_size": self.batch_size, "drop_last": self.drop_last, "steps": steps_per_execution(module)}
-        return self._batches("train", order=order, rows=len(self.train_rows), **options)
+        augment = self._augment if self.augmentation is not None else None
+        return self._batches("train", order=order, rows=len(self.train_rows), augment=augment, **options)
+
+    def _augment(self, inputs: Tensor, minibatches: Sequence[tuple[int, int]]) -> Tensor:
+        """Returns training inputs of this device, changed at random; see `Batches`."""
+        assert self.augmentation is not None
+        return self.augmentation(inputs, self._epoch, minibatches, self.rank, self.world_size)
 
     def val_dataloader(self) -> Batches:
         """Returns the validation batches, in order."""
@@ -169,6 +179,10 @@ class InMemoryDataModule(LightningDataModule):
         return self.trainer.global_rank if self.trainer is not None else 0
 
     @property
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch + 1 if self.trainer is not None else 1
+
+    @property
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
@@ -201,10 +215,20 @@ def split(samples: int, validation: int | float, seed: int) -> tuple[Tensor, Ten
     Raises:
         ConfigError: One of the splits would be empty.
     """
-    held_out = int(validation) if validation >= 1 else round(samples * validation)
-    if not 0 < held_out < samples:
-        raise ConfigError("validation", f"must leave some of {samples:,} samples for each split; got {validation!r}")
+    held_out = held_out_of(samples, validation)
     rows = torch.arange(samples)
     if validation < 1:
         rows = rows[torch.randperm(samples, generator=generator(seed, "split"))]
     return rows[held_out:], rows[:held_out]
+
+
+def held_out_of(samples: int, validation: int | float) -> int:
+    """Returns how many samples a number or a fraction holds out.
+
+    Raises:
+        ConfigError: None would be left on one of the two sides.
+    """
+    held_out = int(validation) if validation >= 1 else round(samples * validation)
+    if not 0 < held_out < samples:
+        raise ConfigError("validation", f"must leave some of {samples:,} samples for each split; got {validation!r}")
+    return held_out

@@ -54,7 +54,7 @@ class LogicGateDataModule(InMemoryDataModule):
         return torch.tensor(_ROWS, device=device), torch.tensor(GATES[self.gate], device=device)
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Two."""
         return 2
 

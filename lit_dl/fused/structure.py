@@ -95,6 +95,10 @@ def why_alone(config: Config) -> str | None:
         return f"model.optimizer.name: only {', '.join(OPTIMIZERS)} can be fused; got {name}"
     if get_key(normal, "model.compile"):
         return "model.compile: a compiled network cannot be fused; set it to false"
+    if get_key(normal, "model.network.kind") == "backbone":
+        return "model.network.kind: only mlp and cnn can be fused; got 'backbone'"
+    if get_key(normal, "data.augment"):
+        return "data.augment: augmented data cannot be fused; set it to null"
     return _why_trainer_alone(normal.get("trainer") or {})
 
 

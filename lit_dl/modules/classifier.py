@@ -37,7 +37,7 @@ class Classifier(SupervisedModule):
         return (self.classes(outputs) == targets).sum()
 
     def _check_targets(self, data: InMemoryDataModule) -> None:
-        classes, outputs = data.classes, self.network_config.outputs
+        classes, outputs = data.num_classes, self.network_config.outputs
         if classes is None:
             need = f"must be a lit_dl.Regressor for the values of data.class_path={type(data).__name__}"
             raise ConfigError("model.class_path", f"{need}; got {type(self).__name__}")

@@ -7,12 +7,13 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from lit_dl.errors import key_prefix, unknown_name
+from lit_dl.nn.finetuning import FinetuneConfig
 from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.nn.regularizers import RegularizationConfig
 from lit_dl.optim.optimizers import OptimizerConfig
 from lit_dl.optim.schedules import ScheduleConfig
 
-Group = TypeVar("Group", NetworkConfig, OptimizerConfig, ScheduleConfig, RegularizationConfig)
+Group = TypeVar("Group", NetworkConfig, OptimizerConfig, ScheduleConfig, RegularizationConfig, FinetuneConfig)
 
 
 def config_group(key: str, cls: type[Group], given: Group | Mapping[str, Any], check: Callable[[Group], None]) -> Group:

@@ -160,14 +160,24 @@ class OptimizationModule(LightningModule):
 
     def _set_lr(self, optimizer: Optimizer | LightningOptimizer) -> None:
         """Sets the learning rate of every parameter group for the current minibatch."""
-        if not self.is_scheduled:
+        if not (self.is_scheduled or self.varies_group_lr):
             return
         loader, batches = self.trainer.train_dataloader, self.trainer.num_training_batches
         minibatches = getattr(loader, "batches", batches) if self.steps_per_execution > 1 else batches
         elapsed = self.current_epoch + self._minibatch / minibatches
         factor = self.lr_factor(elapsed, float(self.trainer.max_epochs or 0))
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            own = self._group_lr_factor(group, elapsed)
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor * own
+
+    @property
+    def varies_group_lr(self) -> bool:
+        """Whether parameter groups have learning rates of their own."""
+        return False
+
+    def _group_lr_factor(self, group: Mapping[str, Any], elapsed: float) -> float:  # noqa: ARG002
+        """Returns the factor on the learning rate of a parameter group, `elapsed` epochs after the start."""
+        return 1.0
 
     def on_train_start(self) -> None:
         """Stores the number of devices; refuses a rate that changes within epochs of unknown length.
@@ -193,7 +203,7 @@ class OptimizationModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Logs the learning rate of the last step of the epoch, and gives the loss of the epoch to `plateau`."""
         if self.is_scheduled:
-            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]), **SAME_ON_ALL_RANKS)
+            self.log("lr", float(self.trainer.optimizers[0].param_groups[-1]["lr"]), **SAME_ON_ALL_RANKS)
         is_new = self._is_validated or not self.trainer.enable_validation
         self._is_validated = False
         if self.plateau is not None and is_new:

@@ -43,7 +43,7 @@ class Regressor(SupervisedModule):
         return score.sqrt()
 
     def _check_targets(self, data: InMemoryDataModule) -> None:
-        if data.classes is not None:
+        if data.num_classes is not None:
             need = f"must be a lit_dl.Classifier for the classes of data.class_path={type(data).__name__}"
             raise ConfigError("model.class_path", f"{need}; got {type(self).__name__}")
         targets = data.samples("train", torch.device("cpu"))[1]

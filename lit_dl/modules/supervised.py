@@ -19,7 +19,9 @@ from lit_dl.modules.config_groups import config_group
 from lit_dl.modules.data_checks import check_input_shape, check_loss_on_devices, check_no_single_sample
 from lit_dl.modules.epoch_metrics import EpochMetrics
 from lit_dl.modules.optimization import SAME_ON_ALL_RANKS, OptimizationModule
+from lit_dl.nn.backbone import BackboneNetwork
 from lit_dl.nn.compilation import compile_network
+from lit_dl.nn.finetuning import FinetuneConfig, check_finetune, check_finetune_length
 from lit_dl.nn.losses import build_loss, check_outputs, compute_loss, loss_options
 from lit_dl.nn.network import Network
 from lit_dl.nn.network_config import NetworkConfig
@@ -56,6 +58,7 @@ class SupervisedModule(OptimizationModule):
             paying a Trainer's cost a step only once in so many. 1: Lightning's automatic optimization. The results are
             the same.
         seed: Seed of the initial weights. `None`: the run's seed.
+        finetune: Which parts of a backbone are trained, when and how fast; for network.kind backbone alone.
 
     Raises:
         ConfigError: A name or value that cannot be used; its key is relative to the module (`network.depth`).
@@ -80,6 +83,7 @@ class SupervisedModule(OptimizationModule):
         compile: bool = False,
         steps_per_execution: int = 10,
         seed: int | None = None,
+        finetune: FinetuneConfig | None = None,
     ) -> None:
         if steps_per_execution < 1:
             raise ConfigError("steps_per_execution", f"must be 1 or more; got {steps_per_execution!r}")
@@ -97,17 +101,26 @@ class SupervisedModule(OptimizationModule):
         options = {"label_smoothing": label_smoothing, "delta": delta}
         self.loss = build_loss(loss, self.network_config.outputs, options)
         self.loss_options = loss_options(loss, options)
-        self._save_hyperparameters(**options, defaults=defaults)
+        self.finetune_config = self._finetune_config(finetune)
         self.network = self._build_network()
+        self._save_hyperparameters(**options, defaults=defaults)
         self.weight_matrices = self.network.weight_matrices()
         self._metrics: dict[str, EpochMetrics] = {}
+
+    def _finetune_config(self, given: FinetuneConfig | None) -> FinetuneConfig | None:
+        if self.network_config.kind == "backbone":
+            return config_group("finetune", FinetuneConfig, given or FinetuneConfig(), check_finetune)
+        if given is not None:
+            kind = self.network_config.kind
+            raise ConfigError("finetune", f"is for network.kind='backbone', not for {kind!r}; set it to null")
+        return None
 
     def _save_hyperparameters(self, **options: Any) -> None:
         """Stores the arguments of `__init__` as plain dicts: checkpoints with dataclasses do not load with
         `weights_only=True`."""
         self.save_hyperparameters(
             {
-                "network": asdict(self.network_config),
+                "network": asdict(self.network.saved_config(self.network_config)),
                 "optimizer": asdict(self.optimizer_config),
                 "schedule": asdict(self.schedule_config),
                 "regularization": asdict(self.regularization_config),
@@ -116,6 +129,7 @@ class SupervisedModule(OptimizationModule):
                 "compile": self.compiles,
                 "steps_per_execution": self.steps_per_execution,
                 "seed": self.seed,
+                "finetune": asdict(self.finetune_config) if self.finetune_config else None,
             }
         )
 
@@ -123,7 +137,10 @@ class SupervisedModule(OptimizationModule):
         output = check_outputs(self.loss_name, self.network_config.outputs, self.network_config.output_activation)
         self.output_activation = output
         config = replace(self.network_config, output_activation=output)
-        network = build_network(config, generator(self.seed, "initialization"), self.is_keras)
+        with key_prefix("network"):  # the files of a backbone
+            network = build_network(config, generator(self.seed, "initialization"), self.is_keras)
+        if isinstance(network, BackboneNetwork) and self.finetune_config is not None:
+            network.set_finetuning(self.finetune_config)
         self._activities: list[Tensor] = []
         if self.regularization_config.penalizes_activity:
             for activation in network.activations().values():
@@ -159,6 +176,13 @@ class SupervisedModule(OptimizationModule):
         groups.append({**last, "params": others})
         return build_optimizer(self.optimizer_config, groups, self.fused, self.is_keras)
 
+    @property
+    def varies_group_lr(self) -> bool:
+        return self.network.varies_lr
+
+    def _group_lr_factor(self, group: Mapping[str, Any], elapsed: float) -> float:
+        return self.network.lr_factor(group, elapsed)
+
     @classmethod
     def logged(cls) -> tuple[str, ...]:
         """Returns the names of the metrics that are logged every epoch."""
@@ -175,6 +199,9 @@ class SupervisedModule(OptimizationModule):
             check_length(self.schedule_config, trainer.max_epochs, trainer.max_steps)
         with key_prefix("model.optimizer"):
             self.configure_optimizers()
+        if self.finetune_config is not None:
+            with key_prefix("model.finetune"):
+                check_finetune_length(self.finetune_config, trainer.max_epochs, trainer.world_size)
         if isinstance(data, InMemoryDataModule):
             self.check_data(data)
 
@@ -266,6 +293,8 @@ class SupervisedModule(OptimizationModule):
 
     def on_train_epoch_start(self) -> None:
         self._clear("train")
+        self.network.begin_epoch(self.current_epoch)
+        self.weight_matrices = self.network.weight_matrices()
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from lit_dl.nn.layers import HiddenLayer
+from lit_dl.nn.network_config import NetworkConfig
 
 
 class Network(nn.Sequential):
     """Named layers in order: (batch, *input_shape) float32 -> (batch, outputs) float32.
 
     Other code asks the methods of this class and never looks at names of layers. A kind of network that has other
-    parts, such as a pretrained backbone, overrides them. Freezing layers by epoch belongs here as well, as a method
-    that `SupervisedModule.on_train_epoch_start` calls.
+    parts, such as a trained backbone, overrides them.
 
     The names of the layers are the keys of checkpoints (`hidden_1.linear.weight`): do not change them.
     """
@@ -35,8 +36,26 @@ class Network(nn.Sequential):
         return [layer.weight for layer in self.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns the parameter groups for the optimizer: dicts with `params` and, where they differ, options.
-
-        A factor on the learning rate of some layers belongs here. Today all parameters are in one group.
-        """
+        """Returns the parameter groups for the optimizer: dicts with `params`, and whatever `lr_factor` needs."""
         return [{"params": list(self.parameters())}]
+
+    def lr_factor(self, group: Mapping[str, Any], elapsed: float) -> float:  # noqa: ARG002
+        """Returns the factor on the learning rate of a parameter group at a time.
+
+        Args:
+            group: One of `parameter_groups`.
+            elapsed: Epochs since the start of the run, with their fraction.
+        """
+        return 1.0
+
+    @property
+    def varies_lr(self) -> bool:
+        """Whether `lr_factor` is ever another than 1."""
+        return False
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepares the layers for the training of an epoch, counted from 0: a backbone freezes and unfreezes blocks."""
+
+    def saved_config(self, config: NetworkConfig) -> NetworkConfig:
+        """Returns the config for a checkpoint, from which the network is built without other files."""
+        return config

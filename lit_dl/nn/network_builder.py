@@ -38,6 +38,7 @@ class NetworkBuilder(ABC):
 
     source: ClassVar[str]
     """What the kind is. Shown by `--help`."""
+    network_class: ClassVar[type[Network]] = Network
     has_pixels: ClassVar[bool]
     """Whether the hidden layers have pixels besides channels, as convolutions do."""
 
@@ -80,7 +81,7 @@ class NetworkBuilder(ABC):
         layers += [*body, ("output", output)]
         if config.output_activation not in (None, "linear"):
             layers.append(("output_activation", OUTPUT_ACTIVATIONS[config.output_activation]()))
-        network = Network(OrderedDict(layers))
+        network = self.network_class(OrderedDict(layers))
         # Drawn after the weights, which so stay the same. Training seeds the layers anew in every epoch.
         seed_random_layers(network, int(torch.randint(2**31, (), generator=self.generator)), epoch=0)
         return network

@@ -8,6 +8,7 @@ from typing import Literal
 
 from lit_dl.errors import ConfigError, unknown_name
 from lit_dl.nn.activations import ACTIVATIONS, OUTPUT_ACTIVATIONS, activation_options
+from lit_dl.nn.backbone_config import BackboneConfig
 from lit_dl.nn.initializers import resolve_initializer
 from lit_dl.nn.norms import NORMS, norm_options
 from lit_dl.options import FRACTION, NON_NEGATIVE, given_options
@@ -22,8 +23,9 @@ class NetworkConfig:
 
     Args:
         kind: The kind of the hidden layers.
+        backbone: The trained network below the hidden layers, for kind backbone alone.
         depth: Hidden layers, 0 or more; 0 is a linear model. `None`: as many as `width` lists, or 2 when `width` is one
-            number.
+            number (1 on a backbone).
         width: Units (mlp) or channels (cnn) of the hidden layers: one number for all, or a list with one for each.
         activation: The function after the linear part of a hidden layer.
         negative_slope: Slope below 0, in [0, 1). `None`: the default of the activation.
@@ -48,7 +50,8 @@ class NetworkConfig:
         outputs: Number of outputs: classes, 1 for a binary decision, or values to predict.
     """
 
-    kind: Literal["mlp", "cnn"] = "mlp"
+    kind: Literal["mlp", "cnn", "backbone"] = "mlp"
+    backbone: BackboneConfig | None = None
     depth: int | None = None
     width: int | list[int] = 128
     activation: str = "relu"
@@ -69,6 +72,10 @@ class NetworkConfig:
     input_shape: list[int] = field(default_factory=lambda: [1, 28, 28])
     outputs: int = 10
 
+    def __post_init__(self) -> None:
+        if isinstance(self.backbone, Mapping):  # from a checkpoint
+            object.__setattr__(self, "backbone", BackboneConfig(**self.backbone))
+
     def widths(self) -> list[int]:
         """Returns the width of each hidden layer, first to last.
 
@@ -77,7 +84,8 @@ class NetworkConfig:
         """
         if self.depth is not None and self.depth < 0:
             raise ConfigError("depth", f"must be 0 or more; got {self.depth!r}")
-        depth = 2 if self.depth is None else self.depth
+        default = 1 if self.kind == "backbone" else 2
+        depth = default if self.depth is None else self.depth
         widths = list(self.width) if isinstance(self.width, list | tuple) else [self.width] * depth
         if min(widths, default=1) < 1 or (isinstance(self.width, int) and self.width < 1):
             raise ConfigError("width", f"must be 1 or more for every layer; got {self.width!r}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from lit_dl.errors import unknown_name
+from lit_dl.errors import ConfigError, unknown_name
+from lit_dl.nn.backbone import BackboneBuilder
 from lit_dl.nn.cnn import CNNBuilder
 from lit_dl.nn.mlp import MLPBuilder
 from lit_dl.nn.network import Network
 from lit_dl.nn.network_builder import NetworkBuilder
 from lit_dl.nn.network_config import NetworkConfig
 
-NETWORKS: dict[str, type[NetworkBuilder]] = {"mlp": MLPBuilder, "cnn": CNNBuilder}
+NETWORKS: dict[str, type[NetworkBuilder]] = {"mlp": MLPBuilder, "cnn": CNNBuilder, "backbone": BackboneBuilder}
 
 
 def check_network(config: NetworkConfig) -> None:
@@ -22,6 +23,8 @@ def check_network(config: NetworkConfig) -> None:
     """
     if config.kind not in NETWORKS:
         raise unknown_name("kind", config.kind, NETWORKS)
+    if config.backbone is not None and config.kind != "backbone":
+        raise ConfigError("backbone", f"is for kind='backbone', not for {config.kind!r}; set it to null")
     NETWORKS[config.kind].check(config)
 
 

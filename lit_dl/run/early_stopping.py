@@ -6,20 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lit_dl.errors import never_logged
 from lit_dl.run.run_config import EarlyStoppingConfig
 
 
 class EarlyStopping:
     """Stops a run when its metric has not improved for `patience` checks, or is not finite.
 
-    The rule is that of Lightning's EarlyStopping, without a Trainer: a stack of runs needs one for each.
+    The rule is that of Lightning's EarlyStopping, without a Trainer: a stack of runs needs one for each. There is one
+    difference: only a metric that was logged since the last check is checked.
 
     Args:
         config: The settings. Its `patience` is not `None`.
         monitor: The metric to watch.
-        is_required: Whether a missing metric is an error. A default metric may be missing: a run may end before its
-            first validation.
+        is_required: Whether the config names the metric, so that a run which never logs it is wrong.
     """
 
     def __init__(self, config: EarlyStoppingConfig, monitor: str, is_required: bool) -> None:
@@ -33,23 +32,22 @@ class EarlyStopping:
         and it improved later."""
 
     def check(self, metrics: Mapping[str, float]) -> bool:
-        """Counts one more check, and returns whether the run must stop.
+        """Counts one more check if the metric was logged, and returns whether the run must stop.
 
-        Raises:
-            ConfigError: The metric that the config names is not logged.
+        Args:
+            metrics: What was logged since the last call.
         """
         if self.monitor not in metrics:
-            if self.is_required:
-                raise never_logged("early_stopping.monitor", self.monitor, sorted(metrics))
             return False
         value = metrics[self.monitor]
-        if math.isfinite(value) and self._improves(value):
+        is_finite = math.isfinite(value)
+        if is_finite and self._improves(value):
             self.best = value
             self.wait_count = 0
             return False
-        if math.isfinite(value):
-            self.wait_count += 1
-        must_stop = not math.isfinite(value) or self._is_exhausted
+        stops_at_once = self.config.check_finite and not is_finite
+        self.wait_count += not stops_at_once
+        must_stop = stops_at_once or self._is_exhausted
         self.stopped |= must_stop
         return must_stop
 

@@ -1,4 +1,4 @@
-"""What the owner of a run, such as a sweep, implements to follow its epochs and to stop it."""
+"""What the owner of a run, such as a sweep, implements to follow it and to stop it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ class Broadcast(Protocol):
 
 
 @dataclass(frozen=True)
-class EpochEnd:
-    """What is known of a run at the end of an epoch.
+class Moment:
+    """What is known of a run at the end of an epoch, or of a validation within it.
 
     Args:
         epoch: The epoch, from 1.
-        metrics: By name, the same on all ranks.
-        is_validated: Whether a validation ended in this epoch. The metrics of earlier validations stay in `metrics`.
-        is_last: Whether the Trainer stops after this epoch anyway.
+        metrics: What was logged since the moment before, by name; the same on all ranks.
+        is_validated: Whether a validation has just ended.
+        is_last: Whether the Trainer stops here anyway.
         save: Saves a checkpoint of the run.
         broadcast: Returns the value of rank 0 on all ranks.
+        global_step: Optimizer steps so far.
+        loss_is_finite: Whether every loss that is known at this moment is finite.
     """
 
     epoch: int
@@ -36,15 +38,21 @@ class EpochEnd:
     is_last: bool
     save: SaveCheckpoint
     broadcast: Broadcast
+    global_step: int = 0
+    loss_is_finite: bool = True
 
 
 class Pruner(Protocol):
-    """Decides after each epoch whether a run is stopped, as a sweep does. Its state is kept in the checkpoints."""
+    """Decides at each moment whether a run is stopped, as a sweep does. Its state is kept in the checkpoints."""
 
     decision: str | None
     """Why the run was stopped; `None`: it was not."""
 
-    def end_epoch(self, end: EpochEnd, is_writer: bool) -> None:
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The metrics that a moment must have logged to be the best one."""
+
+    def observe(self, moment: Moment, is_writer: bool) -> None:
         """Sets `decision`, to the same on all ranks. Only the rank with `is_writer` reports anything."""
 
     def end_fit(self, metrics: Sequence[str]) -> None:

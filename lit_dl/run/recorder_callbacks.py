@@ -1,4 +1,4 @@
-"""The Lightning callbacks that drive the recorders of a run at the end of each epoch."""
+"""The Lightning callbacks that drive the recorders of a run: at the end of each epoch and of validations within it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.trainer.states import TrainerFn
 
 from lit_dl.run.checkpoint_io import leave_out_objects
-from lit_dl.run.pruner import EpochEnd
+from lit_dl.run.logged_metrics import logged_in_epoch, logged_in_validation, loss_is_finite, scalar_metrics
+from lit_dl.run.pruner import Moment
 from lit_dl.run.recorder import RunRecorder
 
 
 class RecordEpoch(Checkpoint):
-    """Hands the metrics of each epoch to the recorders, and stops the Trainer when all of them say so.
+    """Hands what is logged to the recorders, at each moment, and stops the Trainer when all of them say so.
+
+    A moment is the end of an epoch, with a validation that ended there, or a validation within it.
 
     A `Checkpoint` only in name: Lightning calls those after the module's own `on_train_epoch_end`, where it may still
     log.
@@ -31,7 +34,10 @@ class RecordEpoch(Checkpoint):
 
     def __init__(self, recorders: list[RunRecorder]) -> None:
         self.recorders = recorders
+        self._validated: set[str] = set()
+        """What a validation at the end of the epoch logged."""
         self._is_validated = False
+        self._last_output: Any = None
         self._is_saving = False
 
     @property
@@ -67,25 +73,37 @@ class RecordEpoch(Checkpoint):
         if all(recorder.has_stopped and recorder.resumed_from is not None for recorder in self.recorders):
             trainer.should_stop = True
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:  # noqa: ARG002
+        self._last_output = outputs  # read at the next moment: on a GPU to read a loss is to wait for it
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._is_validated = True
-        metrics = _metrics(trainer)
-        _stop_if_all(trainer, [recorder.end_validation(metrics) for recorder in self.recorders])
+        self._validated = logged_in_validation(trainer)
+        if not trainer.fit_loop.epoch_loop.done:
+            moment = self._moment(trainer, self._validated)
+            _stop_if_all(trainer, [recorder.end_validation(moment) for recorder in self.recorders])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        epoch = trainer.current_epoch + 1
-        end = EpochEnd(
-            epoch=epoch,
-            metrics=_metrics(trainer),
-            is_validated=self._is_validated,
-            is_last=trainer.should_stop or epoch == trainer.max_epochs,
+        moment = self._moment(trainer, self._validated | logged_in_epoch(trainer))
+        _stop_if_all(trainer, [recorder.end_epoch(moment) for recorder in self.recorders])
+
+    def _moment(self, trainer: Trainer, logged: set[str]) -> Moment:
+        """Returns the present moment, with the metrics of rank 0, so that all ranks record and decide the same."""
+        metrics = {name: value for name, value in scalar_metrics(trainer).items() if name in logged}
+        metrics, is_finite = trainer.strategy.broadcast((metrics, loss_is_finite(metrics, self._last_output)))
+        is_validated, self._is_validated, self._validated = self._is_validated, False, set()
+        return Moment(
+            epoch=trainer.current_epoch + 1,
+            metrics=metrics,
+            is_validated=is_validated,
+            is_last=_is_last(trainer),
             save=lambda path: self.save(trainer, path),
             broadcast=trainer.strategy.broadcast,
+            global_step=trainer.global_step,
+            loss_is_finite=is_finite,
         )
-        self._is_validated = False
-        _stop_if_all(trainer, [recorder.end_epoch(end) for recorder in self.recorders])
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         for recorder in self.recorders:
@@ -126,7 +144,7 @@ class RecordEpoch(Checkpoint):
 
     @property
     def current_score(self) -> float | None:
-        """The monitored metric of the last epoch."""
+        """The monitored metric of the last row."""
         recorder = self.recorders[0]
         return recorder.rows[-1].get(recorder.monitor) if recorder.rows and recorder.monitor else None
 
@@ -152,14 +170,11 @@ class CompleteEpoch(Checkpoint):
             recorder.complete_epoch(lambda path: self.record.save(trainer, path))
 
 
-def _metrics(trainer: Trainer) -> dict[str, float]:
-    """Returns the metrics of rank 0, so that all ranks record and decide the same."""
-    return trainer.strategy.broadcast(scalar_metrics(trainer))
-
-
-def scalar_metrics(trainer: Trainer) -> dict[str, float]:
-    """Returns the metrics of this rank that are one number."""
-    return {name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if value.numel() == 1}
+def _is_last(trainer: Trainer) -> bool:
+    """Whether training ends here, by whichever limit: of epochs, of steps, of time, or because somebody stopped it."""
+    max_steps: int = trainer.max_steps
+    reached = trainer.current_epoch + 1 == trainer.max_epochs or trainer.global_step >= max_steps > -1
+    return trainer.should_stop or reached
 
 
 def _stop_if_all(trainer: Trainer, must_stop: list[bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,15 @@ def config_hash(config: Config) -> str:
     """Returns a hash of everything in a config that changes the results of the run: not devices, threads, tracking."""
     trainer = {key: value for key, value in config.get("trainer", {}).items() if key not in _DEVICE_KEYS}
     rest = {key: value for key, value in config.items() if key not in ("trainer", "threads", "tracking")}
+    if rest.get("early_stopping", {}).get("check_finite") is True:  # as in earlier versions, which had no such key
+        rest["early_stopping"] = {key: v for key, v in rest["early_stopping"].items() if key != "check_finite"}
     text = json.dumps({**rest, "trainer": trainer}, default=str)
     text = json.dumps(json.loads(text), sort_keys=True)  # keys that are numbers are texts now, so that they sort
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def completed_epochs(run_dir: Path, module: LightningModule, config: Config) -> list[Row]:
-    """Returns the rows of the epochs up to that of `checkpoints/last.ckpt`; none without that file.
+    """Returns the rows up to the end of the epoch of `checkpoints/last.ckpt`; none without that file.
 
     Raises:
         NotResumableError: The file is damaged, belongs to another run, or is ahead of `metrics.csv`.
@@ -65,19 +68,24 @@ def completed_epochs(run_dir: Path, module: LightningModule, config: Config) -> 
     path = run_dir / "checkpoints" / "last.ckpt"
     if not path.exists():
         return []
-    checkpoint = _load(path)
+    checkpoint = load_last(path)
     _check(checkpoint, module, config_hash(config))
     epochs = int(checkpoint["epoch"]) + 1
     try:
-        rows = read_rows(run_dir / "metrics.csv")[:epochs]
+        rows = [row for row in read_rows(run_dir / "metrics.csv") if row["epoch"] <= epochs]
     except (OSError, ValueError, KeyError) as error:
         raise NotResumableError(f"metrics.csv cannot be read ({type(error).__name__})") from None
-    if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
+    if [epoch for epoch, _ in groupby(rows, lambda row: row["epoch"])] != list(range(1, epochs + 1)):
         raise NotResumableError(f"metrics.csv does not hold the {epochs} epochs of last.ckpt")
     return rows
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_last(path: Path) -> dict[str, Any]:
+    """Returns what a `last.ckpt` holds.
+
+    Raises:
+        NotResumableError: It is damaged, or only unpickling can load it.
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has no error of its own for this

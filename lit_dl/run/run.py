@@ -17,6 +17,7 @@ from lit_dl.callbacks.epoch_seeds import EpochSeeds
 from lit_dl.callbacks.generator_states import GeneratorStates
 from lit_dl.callbacks.layer_health import LayerHealth
 from lit_dl.callbacks.log_interval import LogInterval
+from lit_dl.callbacks.longer_schedules import LongerSchedules
 from lit_dl.callbacks.resume_state import ResumeState
 from lit_dl.callbacks.run_timing import RunTiming
 from lit_dl.config.keys import Config
@@ -24,12 +25,14 @@ from lit_dl.data.in_memory import InMemoryDataModule
 from lit_dl.errors import ConfigError, LitError, key_prefix
 from lit_dl.run.checkpoint_io import loads_plainly, save_atomically
 from lit_dl.run.epoch_rows import Row, with_test_metrics
+from lit_dl.run.logged_metrics import scalar_metrics
 from lit_dl.run.module_hooks import hooks_of, require_test
 from lit_dl.run.monitors import check_monitors
+from lit_dl.run.no_logger import NoLogger
 from lit_dl.run.recorder import RunRecorder
-from lit_dl.run.recorder_callbacks import CompleteEpoch, RecordEpoch, scalar_metrics
+from lit_dl.run.recorder_callbacks import CompleteEpoch, RecordEpoch
 from lit_dl.run.resume import config_hash, is_ahead, rows_to_keep
-from lit_dl.run.run_config import TrackingConfig, validates_every_epoch
+from lit_dl.run.run_config import TrackingConfig, validates_within_epochs
 from lit_dl.run.run_result import RunLocation, RunResult
 from lit_dl.run.sync_logging import sync_logging
 from lit_dl.tracking import Tracker, resolve_wandb_mode
@@ -46,7 +49,7 @@ class Run:
             `diagnostics` apply.
         location: Where the files go. `None`: no file is written and nothing is tracked.
         callbacks: More callbacks. Those that are a `Checkpoint` are called after the epoch's row is recorded.
-        on_row: Called with the row of each epoch.
+        on_row: Called with each row.
         scratch: Folder of what the user's loggers and callbacks write in a run that is to leave no file. It is deleted
             at the end of `fit` and of `test`.
 
@@ -80,7 +83,7 @@ class Run:
             config,
             location,
             self.hooks.default_monitor,
-            validates_every_epoch=validates_every_epoch(trainer),
+            validates_within_epochs=validates_within_epochs(trainer),
             fast_dev_run=bool(trainer.get("fast_dev_run")),
             on_row=on_row,
         )
@@ -99,7 +102,7 @@ class Run:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of the epochs so far."""
+        """The rows of the epochs so far, and of the validations within them."""
         return self.recorder.rows
 
     @property
@@ -137,8 +140,9 @@ class Run:
         # those that are. The resume state must be taken before the best checkpoint is saved, and the epoch completed
         # after all others.
         ours: list[Callback | None] = [EpochSeeds(), self.timing, GeneratorStates(), self.health]
-        ours += [self._resume_state, record, *callbacks, CompleteEpoch(record)]
+        ours += [LongerSchedules(), self._resume_state, record, *callbacks, CompleteEpoch(record)]
         if arguments.get("log_every_n_steps") is None:
+            arguments["log_every_n_steps"] = 1
             ours.append(LogInterval())
         if self.location is not None:
             ours.append(CheckpointFolders(self.location.run_dir / "checkpoints", bool(arguments.get("logger"))))
@@ -165,8 +169,12 @@ class Run:
         """Makes the folder, writes the config, starts tracking."""
         self.is_open = True
         self.recorder.open()
-        if self.tracker is not None:
-            self.trainer.loggers = [*self.trainer.loggers, self.tracker.logger()]
+        self.add_logger(self.tracker)
+
+    def add_logger(self, tracker: Tracker | None) -> None:
+        """Adds the logger of a tracked run to those of the user. A Trainer without any gets one that keeps nothing."""
+        more = [] if tracker is None else [tracker.logger()]
+        self.trainer.loggers = [*self.trainer.loggers, *more] or [NoLogger(self.trainer.default_root_dir)]
 
     def fit(self, resume: bool = False) -> None:
         """Trains, between `open` and `close`.
@@ -195,11 +203,12 @@ class Run:
 
     def _resume(self, rows: list[Row], is_writer: bool) -> None:
         """Rolls everything beside the checkpoint back to the end of the last of these epochs."""
-        self._resume_state.resumed_from = len(rows)
+        epoch = int(rows[-1]["epoch"])
+        self._resume_state.resumed_from = epoch
         if self.health is not None:
-            self.health.resume(len(rows), is_writer)
+            self.health.resume(epoch, is_writer)
         files = self.recorder.files
-        self.recorder.resume(rows, best_is_ahead=files is not None and is_ahead(files.best, len(rows)))
+        self.recorder.resume(rows, best_is_ahead=files is not None and is_ahead(files.best, epoch))
 
     def test(self, checkpoint: Path | None = None) -> dict[str, float]:
         """Evaluates on the test set, and returns all metrics that the module logs there.

@@ -34,10 +34,11 @@ class RunResult:
     Args:
         stopped: max_epochs, early_stopping, or stopped (by a callback or a limit).
         epochs: Completed epochs.
-        best_epoch: The best epoch by `checkpoint.monitor`, from 1; the last epoch when there is no monitor.
-        metrics: The metrics of the best epoch, and those on the test set if it was evaluated.
-        final: The metrics of the last epoch.
-        best_checkpoint: The checkpoint of the best epoch; `None` when none was kept.
+        best_epoch: The epoch, from 1, of the best row by `checkpoint.monitor`; of the last row when there is no
+            monitor. Where a run validates within epochs, the best row may be of a moment within that epoch.
+        metrics: The metrics of the best row, and those on the test set if it was evaluated.
+        final: The last value of each metric.
+        best_checkpoint: The checkpoint of the same moment as the best row; `None` when none was kept.
         parameters: Number of weights and biases.
         seconds: By part: train, validate, data, checkpoint, tracking, total.
         peak_memory_bytes: Peak memory of the process on a CPU, of the tensors on a GPU.

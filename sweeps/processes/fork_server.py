@@ -169,12 +169,13 @@ class ForkServer:
             return
         self._has_forked = False
         self._socket, theirs = socket.socketpair()
+        path = os.pathsep.join(sys.path)  # a script or a notebook may have changed it
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sweeps.processes.fork_server_main"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **_ONE_THREAD, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path},
                 start_new_session=True,  # Ctrl-C reaches this process alone
             )
         atexit.register(self.close)

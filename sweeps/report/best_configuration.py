@@ -11,14 +11,20 @@ from markupsafe import Markup
 from sweeps.report.formatting import format_mean, format_value
 from sweeps.report.sweep_data import SweepData
 from sweeps.report.templating import render
-from sweeps.results.ranking import RankedConfiguration
+from sweeps.results.ranking import RankedConfiguration, none_feasible
 from sweeps.results.trial_result import TrialResult
 
 
 def header(sweep: SweepData) -> Markup:
     """Returns name, state, counts, objectives, and the rule of the ranking as HTML."""
-    facts = f"{sweep.state} · {len(sweep.results)} of {sweep.spec.n_trials} trials have ended"
-    counts = ", ".join(f"{number} {outcome.replace('_', ' ')}" for outcome, number in sweep.counts().items())
+    extensions = sum(result.extends is not None for result in sweep.results)
+    facts = f"{sweep.state} · {len(sweep.results) - extensions} of {sweep.spec.n_trials} trials have ended"
+    facts += f", and {extensions} extension{'s' * (extensions > 1)}" if extensions else ""
+    infeasible = sum(bool(result.infeasible) for result in sweep.results)
+    more = {"completed": f", {infeasible} of them infeasible" if infeasible else ""}
+    counts = ", ".join(
+        f"{n} {outcome.replace('_', ' ')}{more.get(outcome, '')}" for outcome, n in sweep.counts().items()
+    )
     objectives = " and ".join(f"{objective.direction} {objective.metric}" for objective in sweep.spec.objectives)
     facts += (f": {counts}" if counts else "") + f" · {objectives}"
     return render("header.html", name=sweep.spec.name, facts=facts, rule=_rule(sweep))
@@ -28,6 +34,9 @@ def _rule(sweep: SweepData) -> str:
     rule = f"Ranked are completed trials only, by the mean of {sweep.metric} over the seeds of a configuration"
     if len(sweep.spec.objectives) > 1:
         rule += ", after those that no other beats in all objectives"
+    if sweep.spec.constraints:
+        bounds = ", ".join(f"{name} {constraint}" for name, constraint in sweep.spec.constraints.items())
+        rule += f"; those with a trial that violates a constraint ({bounds}) come last and are never the best"
     return f"{rule}; the value of a trial is that of its best epoch, the one its checkpoint holds."
 
 
@@ -37,6 +46,8 @@ def section(sweep: SweepData) -> Markup:
         why = "none has ended" if not sweep.results else "those that ended were pruned, diverged or failed"
         text = "<p><strong>No trial has completed yet</strong>, so nothing is ranked: {}.</p>"
         return Markup(text).format(why)
+    if why := none_feasible(sweep.ranked):
+        return Markup("<p><strong>There is no best configuration</strong>: {}.</p>").format(why)
     if len(sweep.spec.objectives) > 1:
         return Markup("")  # there is no best one, but a front: see `pareto_front`
     entry = sweep.ranked[0]

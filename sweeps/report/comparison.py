@@ -105,7 +105,7 @@ def value_conclusion(published: float, ours: Interval, tolerance: float) -> str:
 
 def _missing(sweep: SweepData, run: str, n: int) -> str:
     """Returns why seeds are not among the `n` counted ones, such as `diverged, not finished`."""
-    outcomes = [result.outcome for result in sweep.results if result.run == run]
+    outcomes = [result.outcome for result in sweep.newest if result.run == run]
     reasons = sorted({outcome.replace("_", " ") for outcome in outcomes if outcome != "completed"})
     if outcomes.count("completed") > n:
         reasons.append("without the metric")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +11,7 @@ from sweeps.results.ranking import RankedConfiguration
 from sweeps.results.trial_result import TrialResult
 
 _AMBIGUOUS_NAMES = ("name", "class_path", "kind", "type")
+_MOST_DECIMALS = 8
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -51,7 +53,18 @@ def format_metric(entry: RankedConfiguration, metric: str, digits: int = 5) -> s
 
 
 def _with_std(mean: float, std: float | None, digits: int) -> str:
-    return format_value(mean, digits) + (f" ± {std:.2g}" if std is not None else "")
+    """Returns a mean with the decimals that its deviation supports."""
+    if std is None:
+        return format_value(mean, digits)
+    decimals = decimals_of_interval(std)
+    if not std or decimals > _MOST_DECIMALS:
+        return f"{format_value(mean, digits)} ± {std:.2g}"
+    return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
+
+
+def decimals_of_interval(width: float) -> int:
+    """Returns the decimals of a number that is known up to `width`: those of the second digit of the width."""
+    return max(0, 1 - math.floor(math.log10(width))) if 0 < width < math.inf else 0
 
 
 def format_duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from sweeps.report.plot_style import (
     MUTED,
     Panel,
     axis,
-    hover_text,
+    brief_hover_text,
     make_figure,
     marker_style,
     plot_text,
@@ -42,7 +42,7 @@ def panel(sweep: SweepData) -> Panel:
     if not with_value:
         return Panel(None, f"No trial that ended has a value of {sweep.metric}.")
     traces = [_best_so_far(sweep, entries), *_markers(sweep, with_value), *_markers(sweep, without, in_strip=True)]
-    if sweep.ranked:
+    if sweep.best_numbers:
         traces.append(_best_marker(sweep, with_value))
     values = [trial.value for _, trial in with_value if trial.value is not None]
     y, note = value_axis(values, sweep.metric, sweep.sign, domain=[0.14 if without else 0, 1])
@@ -56,7 +56,8 @@ def panel(sweep: SweepData) -> Panel:
 
 
 def _best_so_far(sweep: SweepData, entries: Sequence[Entry]) -> Any:
-    points = [(x, trial.value) for x, trial in entries if trial.is_completed and trial.value is not None]
+    ranked = [(x, trial) for x, trial in entries if trial.is_completed and not trial.infeasible]
+    points = [(x, trial.value) for x, trial in ranked if trial.value is not None]
     if not points:
         return None
     best = list(accumulate((value for _, value in points), min if sweep.sign > 0 else max))
@@ -77,8 +78,9 @@ def _markers(sweep: SweepData, entries: Sequence[Entry], in_strip: bool = False)
     scatter = go.Scattergl if len(sweep.results) > MAX_SVG_POINTS else go.Scatter
     size = 9 if len(sweep.results) <= 300 else 5
     traces = []
-    for outcome in dict.fromkeys(trial.outcome for _, trial in entries):
-        chosen = [(x, trial) for x, trial in entries if trial.outcome == outcome]
+    outcomes = ["infeasible" if trial.infeasible else trial.outcome for _, trial in entries]
+    for outcome in dict.fromkeys(outcomes):
+        chosen = [entry for entry, its in zip(entries, outcomes, strict=True) if its == outcome]
         color, symbol = marker_style(outcome)
         name = f"{outcome.replace('_', ' ')}{', no value' if in_strip else ''} ({len(chosen)})"
         traces.append(
@@ -89,7 +91,7 @@ def _markers(sweep: SweepData, entries: Sequence[Entry], in_strip: bool = False)
                 mode="markers",
                 marker={"color": color, "symbol": symbol, "size": size, "opacity": 0.85},
                 name=plot_text(name),
-                text=[hover_text(sweep, trial) for _, trial in chosen],
+                text=[brief_hover_text(sweep, trial) for _, trial in chosen],
                 hovertemplate="%{text}<br>" + ("" if in_strip else "value %{y:.5g}") + "<extra></extra>",
             )
         )

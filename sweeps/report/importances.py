@@ -79,8 +79,9 @@ def _importances(sweep: SweepData, varying: Sequence[str]) -> tuple[dict[str, fl
     """
     import optuna
 
-    with _quiet_optuna():
+    with quiet_optuna():
         study = optuna.create_study(direction="maximize" if sweep.sign < 0 else "minimize")
+        trials: list[optuna.trial.FrozenTrial] = []
         for entry in sweep.ranked:
             params = {name: value for name, value in sweep.params(entry.best_trial).items() if name in varying}
             distributions = {name: sweep.spec.space.parameters[name].distribution() for name in params}
@@ -88,8 +89,8 @@ def _importances(sweep: SweepData, varying: Sequence[str]) -> tuple[dict[str, fl
                 trial = optuna.trial.create_trial(params=params, distributions=distributions, value=entry.mean)
             except ValueError:  # a configuration of `runs` may lie outside the ranges
                 continue
-            study.add_trial(trial)
-        trials = study.get_trials(deepcopy=False)
+            trials.append(trial)
+        study.add_trials(trials)
         known = [name for name in varying if any(name in trial.params for trial in trials)]
         if len(trials) < MIN_CONFIGURATIONS or not known:
             return {}, len(trials)
@@ -97,7 +98,7 @@ def _importances(sweep: SweepData, varying: Sequence[str]) -> tuple[dict[str, fl
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Silences Optuna's log of the new study, and warnings about what the note below the plot says."""
     import optuna
 

@@ -130,7 +130,7 @@ def _trials_with_diagnostics(sweep: SweepData) -> list[list[TrialResult]]:
     """Returns the trials that left diagnostics, grouped by configuration, in the order of the ranking."""
     ranks = {entry.config_id: rank for rank, entry in enumerate(sweep.ranked)}
     groups: dict[str, list[TrialResult]] = {}
-    for trial in sweep.results:
+    for trial in sweep.newest:
         if sweep.folder(trial.number).diagnostics.is_file():
             groups.setdefault(trial.config_id, []).append(trial)
     return [groups[key] for key in sorted(groups, key=lambda key: ranks.get(key, len(ranks)))]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,12 +16,16 @@ from markupsafe import Markup
 from lit_dl.errors import StorageError
 from lit_dl.files import write_text
 from sweeps.report import (
+    all_trials,
     best_configuration,
     comparison_tables,
+    early_stopping_ledger,
+    health_checks,
     history,
     importances,
     layer_health,
     learning_curves,
+    outcomes,
     parallel_coordinates,
     pareto_front,
     ranking_section,
@@ -27,10 +33,13 @@ from sweeps.report import (
     slices,
     time_spent,
 )
+from sweeps.report.plot_style import OUTCOMES
 from sweeps.report.sweep_data import SweepData, read_sweep
-from sweeps.report.templating import render
+from sweeps.report.templating import asset, render
+from sweeps.report.trial_records import trial_records
 
 _PACKAGES = ("lit-sweeps", "torch", "lightning", "optuna", "plotly")
+_SCRIPTS = ("plots.js", "trials.js", "data_table.js", "learning_curves.js", "page.js")
 
 
 def _no_parameters(sweep: SweepData) -> Markup:
@@ -41,9 +50,11 @@ def _no_parameters(sweep: SweepData) -> Markup:
 SECTIONS: list[tuple[str, Callable[[SweepData], Markup]]] = [
     ("Best configuration", best_configuration.section),
     ("Pareto front", pareto_front.section),
+    ("Health checks", health_checks.section),
     ("Published figures", comparison_tables.values_section),
     ("Claims", comparison_tables.claims_section),
     ("Ranking", ranking_section.section),
+    ("All trials", all_trials.section),
     ("History", history.section),
     ("Learning curves", learning_curves.section),
     ("Learning curves by configuration", seed_curves.section),
@@ -52,6 +63,8 @@ SECTIONS: list[tuple[str, Callable[[SweepData], Markup]]] = [
     ("Importances", importances.section),
     ("Parallel coordinates", parallel_coordinates.section),
     ("Each parameter", slices.section),
+    ("Outcomes", outcomes.section),
+    ("Early stopping", early_stopping_ledger.section),
     ("Time", time_spent.section),
 ]
 """Title and function of each section, in the order of the page. A function returns HTML; empty: no such section."""
@@ -102,6 +115,7 @@ def page(sweep: SweepData) -> str:
     from plotly.offline import get_plotlyjs
 
     rendered = [Section(title, section(sweep)) for title, section in SECTIONS]
+    scripts = [*map(asset, _SCRIPTS), Markup(get_plotlyjs())]  # tables are there before plotly.js is compiled
     return render(
         "page.html",
         title=f"{sweep.spec.name}, sweep report",
@@ -110,8 +124,18 @@ def page(sweep: SweepData) -> str:
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         run_dir=str(sweep.run_dir),
         versions=_versions(),
-        plotly=Markup(get_plotlyjs()),
+        style=asset("page.css"),
+        scripts=scripts,
+        hashes=" ".join(f"'{_hash(script)}'" for script in scripts),
+        is_running=sweep.state == "running",
+        records=trial_records(sweep),
+        outcome_styles={name.replace("_", " "): style for name, style in OUTCOMES.items()},
     )
+
+
+def _hash(script: str) -> str:
+    """Returns the hash of a script, by which a browser knows that it may run."""
+    return "sha256-" + b64encode(sha256(script.encode()).digest()).decode()
 
 
 def _versions() -> str:

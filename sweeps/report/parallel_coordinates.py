@@ -20,6 +20,7 @@ from sweeps.report.templating import render_panel
 from sweeps.results.ranking import RankedConfiguration
 from sweeps.spec.space import Parameter
 
+MAX_LINES = 300  # more cannot be told apart, and take seconds to draw where WebGL has no GPU
 _NOT_SET = "not set"
 _NAME_LENGTH, _OPTION_LENGTH = 18, 14
 _FAN_WIDTH = 0.3  # of the distance between two options
@@ -36,7 +37,8 @@ def panel(sweep: SweepData) -> Panel:
     if not parameters or len(sweep.ranked) < 2:
         return Panel(None, "Not drawn: it takes a parameter and two completed configurations.")
     # The last line is drawn on top: that of the best configuration.
-    entries = sorted(sweep.ranked, key=lambda entry: -sweep.sign * entry.mean)
+    shown = sweep.ranked[:: math.ceil(len(sweep.ranked) / MAX_LINES)]
+    entries = sorted(shown, key=lambda entry: -sweep.sign * entry.mean)
     dimensions = [_dimension(sweep, parameter, entries) for parameter in parameters]
     objective, is_cut = _objective_dimension(sweep, entries)
     dimensions += [*_other_objectives(sweep, entries), objective]
@@ -53,9 +55,10 @@ def panel(sweep: SweepData) -> Panel:
 
 
 def _note(sweep: SweepData, entries: Sequence[RankedConfiguration], is_cut: bool) -> str:
-    note = (
-        "The darker, the better. Drag along an axis to keep only the lines through there; drag a name to move its axis."
-    )
+    note = "The more a line stands out, the better. Drag along an axis to keep only the lines through there;"
+    note += " drag a name to move its axis."
+    if len(entries) < len(sweep.ranked):
+        note += f" An even selection of {len(entries)} of the {len(sweep.ranked)} ranked configurations."
     if any(not parameter.is_range for parameter in sweep.spec.space):
         note += " Within a choice, lines are fanned out from worse to better."
     if any(len(sweep.params(entry.best_trial)) < len(sweep.spec.space) for entry in entries):

@@ -25,13 +25,16 @@ OUTCOMES = {
     "pruned": ("#E69F00", "triangle-down"),
     "diverged": ("#CC79A7", "diamond"),
     "out_of_memory": ("#000000", "square"),
+    "infeasible": ("#B8860B", "hexagon"),
     "failed": ("#D55E00", "x"),
     "running": ("#7b8594", "circle-open"),
     "interrupted": ("#7b8594", "circle-open"),
+    "extended": ("#9dbfdc", "circle-open"),
 }
 # Light is worse, dark is better, so that many poor trials stay in the background.
 WORSE_TO_BETTER = ((0.0, "#d5dfea"), (0.35, "#9dbfdc"), (0.7, "#3f86bd"), (1.0, "#08306b"))
 MAX_SVG_POINTS = 4000  # with more points, WebGL draws faster
+_MAX_FULL_HOVER_TEXTS = 300
 _LOG_SCALE_ABOVE = 50.0  # ratio of the greatest to the least value
 _FENCE = 3.0  # interquartile ranges above the third quartile: Tukey's outer fence
 _MAX_EMPTY = 3.0  # an axis is cut where outliers stretch it to more than this times the range of the other values
@@ -48,6 +51,7 @@ class Panel:
         title: Plain text above the plot, where several plots share a section.
         height: Height in CSS pixels.
         min_width: Minimum width in CSS pixels. On a narrower screen the plot scrolls.
+        alt: What the plot shows, for those who cannot see it; empty: its title and its note say it.
     """
 
     figure: go.Figure | None
@@ -55,6 +59,7 @@ class Panel:
     title: str = ""
     height: int = 380
     min_width: int = 0
+    alt: str = ""
 
 
 def marker_style(outcome: str) -> tuple[str, str]:
@@ -85,7 +90,14 @@ def hover_text(sweep: SweepData, result: TrialResult) -> str:
         lines.append(f"{plot_text(sweep.names[name])} = {plot_text(format_value(value), 60)}")
     if result.outcome not in ("completed", "pruned") and result.reason:
         lines.append(plot_text(result.reason, 90))
+    if result.infeasible:
+        lines.append(plot_text(f"infeasible: {result.infeasible}", 90))
     return "<br>".join(lines)
+
+
+def brief_hover_text(sweep: SweepData, result: TrialResult) -> str:
+    """Returns the full hover text in a small sweep. In a large one it would be most of the page."""
+    return hover_text(sweep, result) if len(sweep.results) <= _MAX_FULL_HOVER_TEXTS else hover_title(result)
 
 
 def make_figure(traces: Sequence[Any], **layout: Any) -> go.Figure:
@@ -125,8 +137,9 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     return {**base, "tickfont": {"size": 12, "color": MUTED}, **more}
 
 
-def epoch_axis(last: int) -> dict[str, Any]:
+def epoch_axis(last: float) -> dict[str, Any]:
     """Returns an axis of the epochs 1 to `last`."""
+    last = math.ceil(last)
     return axis("epoch", tickformat="d", range=[0.5, last + 0.5], **({"dtick": 1} if last <= 20 else {}))
 
 

@@ -1,4 +1,4 @@
-"""The section with the ranking: tables of the ranked and of the other trials, and the plots that belong to them."""
+"""The section with the ranking: the best configurations, and their runs over seeds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sweeps.report.templating import render
 from sweeps.results.ranking import RankedConfiguration
 from sweeps.results.trial_result import TrialResult
 
+MAX_ROWS = 50  # all trials have a table of their own
 _PARAM_LENGTH = 24
 
 
@@ -24,24 +25,26 @@ def section(sweep: SweepData) -> Markup:
         "ranking.html",
         ranked=ranked_table(sweep),
         configurations=configurations.panel(sweep),
-        unranked=unranked_table(sweep),
+        more=max(len(sweep.ranked) - MAX_ROWS, 0),
     )
 
 
 def ranked_table(sweep: SweepData) -> Table | None:
-    """Returns all configurations with a completed trial, best first; `None` without any."""
+    """Returns the best configurations with a completed trial, best first; `None` without any."""
     if not sweep.ranked:
         return None
     other_objectives = [objective.metric for objective in sweep.spec.objectives[1:]]
     tests = sorted({name for entry in sweep.ranked for name in entry.best_trial.test_metrics})
     is_named = any(entry.run for entry in sweep.ranked)
     heads = ["rank", "trials" if sweep.has_repeats else "trial", *(["configuration"] if is_named else [])]
+    heads += ["infeasible"] if sweep.spec.constraints else []
     heads += [sweep.metric, *other_objectives, "epoch", *sweep.names.values(), *tests, "weights", "time"]
     rows = []
-    for rank, entry in enumerate(sweep.ranked, start=1):
+    for rank, entry in enumerate(sweep.ranked[:MAX_ROWS], start=1):
         trial = entry.best_trial
         cells = [Cell(str(rank), rank), Cell(", ".join(map(str, entry.numbers)), trial.number)]
         cells += [Cell(entry.run or "")] if is_named else []
+        cells += [Cell(entry.infeasible, entry.violation)] if sweep.spec.constraints else []
         cells += [Cell(format_mean(entry), entry.mean)]
         cells += [metric_cell(entry, metric) for metric in other_objectives]
         cells += [value_cell(trial.best_epoch), *_param_cells(sweep, trial)]
@@ -49,22 +52,6 @@ def ranked_table(sweep: SweepData) -> Table | None:
         cells += [value_cell(trial.parameters), time_cell(trial)]
         rows.append(Row(cells, trial.number in sweep.best_numbers))
     return Table(heads, rows)
-
-
-def unranked_table(sweep: SweepData) -> Table | None:
-    """Returns the trials that were pruned, diverged, failed or have not ended, with the reasons; `None` without any."""
-    trials = [*sorted(sweep.unranked, key=lambda result: result.number), *sweep.unfinished]
-    if not trials:
-        return None
-    heads = ["trial", "outcome", f"{sweep.metric} so far", "epochs", "time", "why", "params"]
-    return Table(heads, [Row(_unranked_cells(sweep, trial)) for trial in trials], wrapped=(5, 6))
-
-
-def _unranked_cells(sweep: SweepData, trial: TrialResult) -> list[Cell]:
-    params = ", ".join(f"{sweep.names[name]} {format_value(value)}" for name, value in sweep.params(trial).items())
-    configuration = ": ".join(text for text in (trial.run or "", params) if text)
-    cells = [value_cell(trial.number), Cell(trial.outcome.replace("_", " ")), value_cell(trial.value)]
-    return [*cells, value_cell(trial.epochs), time_cell(trial), Cell(trial.reason), Cell(configuration)]
 
 
 def _test_cell(entry: RankedConfiguration, metric: str) -> Cell:

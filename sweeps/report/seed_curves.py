@@ -21,7 +21,7 @@ MAX_LINES = len(_COLORS) * len(_DASHES)
 _TOTAL_OPACITY = 0.9  # of all bands together, so that twenty bands look as light as a few
 _MAX_OPACITY = 0.18
 
-Points = list[tuple[int, Interval]]
+Points = list[tuple[float, Interval]]
 """The mean at each epoch."""
 
 

@@ -16,8 +16,7 @@ from sweeps.report.plot_style import (
     Panel,
     axis,
     axis_ticks,
-    hover_text,
-    hover_title,
+    brief_hover_text,
     make_figure,
     marker_style,
     plot_text,
@@ -30,7 +29,6 @@ from sweeps.results.trial_result import TrialResult
 from sweeps.spec.space import Parameter
 
 MAX_POINTS = 1000  # in one panel
-_MAX_FULL_HOVER_TEXTS = 300
 _GOLDEN_RATIO = 0.618
 
 T = TypeVar("T")
@@ -103,7 +101,7 @@ def _ranked_markers(sweep: SweepData, parameter: Parameter, entries: Sequence[Ra
             "line": {"width": 0},
         },
         text=[
-            f"{_hover_text(sweep, entry.best_trial)}<br>{plot_text(sweep.metric)} {format_mean(entry)}"
+            f"{brief_hover_text(sweep, entry.best_trial)}<br>{plot_text(sweep.metric)} {format_mean(entry)}"
             for entry in entries
         ],
         hovertemplate="%{text}<extra></extra>",
@@ -122,15 +120,10 @@ def _strip_markers(sweep: SweepData, parameter: Parameter, trials: Sequence[Tria
             yaxis="y2",
             mode="markers",
             marker={"color": colors, "symbol": symbols, "size": 7, "opacity": 0.8},
-            text=[_hover_text(sweep, trial) for trial in trials],
+            text=[brief_hover_text(sweep, trial) for trial in trials],
             hovertemplate="%{text}<extra></extra>",
         )
     ]
-
-
-def _hover_text(sweep: SweepData, trial: TrialResult) -> str:
-    """Returns the full hover text in a small sweep. In a large one it would be most of the page: each panel has it."""
-    return hover_text(sweep, trial) if len(sweep.results) <= _MAX_FULL_HOVER_TEXTS else hover_title(trial)
 
 
 def _positions(parameter: Parameter, trials: Sequence[TrialResult]) -> list[float]:

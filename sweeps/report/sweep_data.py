@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 from lit_dl.errors import StorageError
-from sweeps.report.formatting import short_names
+from sweeps.report.formatting import decimals_of_interval, short_names
 from sweeps.results.files import read_results
 from sweeps.results.ranking import RankedConfiguration, ranking, winners
 from sweeps.results.status_file import read_status
 from sweeps.results.trial_result import TrialResult
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
@@ -53,6 +56,11 @@ class SweepData:
         return self.spec.objectives[0].sign
 
     @property
+    def newest(self) -> list[TrialResult]:
+        """Results without those of trials in whose place an extension stands, which has their epochs too."""
+        return [result for result in self.results if not result.is_extended]
+
+    @property
     def completed(self) -> list[TrialResult]:
         return [result for result in self.results if result.is_completed]
 
@@ -60,6 +68,32 @@ class SweepData:
     def unranked(self) -> list[TrialResult]:
         """Finished trials that are not completed."""
         return [result for result in self.results if not result.is_completed]
+
+    @cached_property
+    def trials(self) -> list[TrialResult]:
+        """All trials that have begun: the ranked ones, best first, then the others by number."""
+        ranked = [trial for entry in self.ranked for trial in entry.trials]
+        others = [*self.unranked, *self.unfinished]
+        return ranked + sorted(others, key=lambda trial: trial.number)
+
+    @cached_property
+    def noise(self) -> float | None:
+        """Standard deviation of a value between seeds, pooled over configurations; `None` without repeats."""
+        repeated = [(entry.std, len(entry.trials) - 1) for entry in self.ranked if entry.std is not None]
+        freedom = sum(n for _, n in repeated)
+        return (sum(std**2 * n for std, n in repeated) / freedom) ** 0.5 if freedom else None
+
+    @cached_property
+    def decimals(self) -> int | None:
+        """Decimals that a value supports: two digits of the noise between seeds, else what tells trials apart.
+
+        `None`: nothing is known, so the numbers decide.
+        """
+        if self.noise:
+            return decimals_of_interval(self.noise)
+        values = [trial.value for trial in self.completed if trial.value is not None]
+        low, _, high = quantiles(values, n=4) if len(values) > 3 else (0.0, 0.0, 0.0)
+        return decimals_of_interval(high - low) if high > low else None
 
     @property
     def has_repeats(self) -> bool:
@@ -94,13 +128,22 @@ class SweepData:
         return {p.name: result.params[p.name] for p in self.spec.space if p.name in result.params}
 
     def curve(self, number: int, metric: str | None = None) -> Curve:
-        """Returns a metric of a trial by epoch; empty where the trial has not logged it, or left no metrics.csv.
+        """Returns a metric of a trial by epoch; empty where it has not logged it, or left no readable metrics.csv.
 
         Args:
             number: Number of the trial.
             metric: Name of the metric; `None`: the first objective.
         """
-        return self.folder(number).read_curve(metric or self.metric)
+        try:
+            return self.folder(number).read_curve(metric or self.metric)
+        except StorageError:
+            return []
+
+    @cached_property
+    def curves(self) -> dict[int, Curve]:
+        """The first objective by epoch, of all trials that have logged it."""
+        curves = {trial.number: self.curve(trial.number) for trial in self.trials if not trial.is_extended}
+        return {number: curve for number, curve in curves.items() if curve}
 
 
 def option_index(options: Sequence[Any], value: Any) -> int:
@@ -114,12 +157,27 @@ def read_sweep(run_dir: Path) -> SweepData:
     Raises:
         StorageError: The folder is not the run folder of a sweep.
     """
-    results = sorted(read_results(run_dir), key=lambda result: (result.finished or "", result.number))
+    results = sorted(map(_finite, read_results(run_dir)), key=lambda result: (result.finished or "", result.number))
     spec = load_spec(run_dir / "spec.yaml")
+    if isinstance(spec.space, FunctionSpace):
+        spec = replace(spec, space=spec.space.with_seen(result.params for result in results))
     status = _status(run_dir)
-    state = str(status.get("state") or ("finished" if len(results) >= spec.n_trials else "unfinished"))
+    ended = sum(result.extends is None for result in results)
+    state = str(status.get("state") or ("finished" if ended >= spec.n_trials else "unfinished"))
     unfinished = _unfinished(run_dir, results, status, state)
     return SweepData(run_dir, spec, results, ranking(results, spec.objectives), unfinished, state)
+
+
+def _finite(result: TrialResult) -> TrialResult:
+    """Returns a result without its numbers that are not finite; who completed with such a value has diverged."""
+    best, last = (
+        {name: value for name, value in metrics.items() if math.isfinite(value)}
+        for metrics in (result.best, result.last)
+    )
+    if result.value is None or math.isfinite(result.value):
+        return replace(result, best=best, last=last)
+    diverged: dict[str, Any] = {"state": "PRUNED", "outcome": "diverged"} if result.is_completed else {}
+    return replace(result, best=best, last=last, value=None, **diverged)
 
 
 def _status(run_dir: Path) -> dict[str, Any]:

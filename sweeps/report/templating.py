@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import plotly.graph_objects as go
@@ -24,6 +25,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["plotly_json"] = _plotly_json
+    environment.filters["json"] = _json
     return environment
 
 
@@ -53,8 +55,18 @@ def render_panels(
 
 
 def _plotly_json(figure: go.Figure) -> Markup:
-    """Returns a figure as JSON for a script element. `<` is replaced, because `</script>` would end the element."""
+    """Returns a figure as JSON for a script element."""
     content = figure.to_plotly_json()
     content["layout"].pop("template", None)  # the default style of Plotly, seven kilobytes a figure
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return _json(content)
+
+
+def _json(content: Any) -> Markup:
+    """Returns JSON for a script element. `<` is replaced, because `</script>` would end the element."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))
+
+
+def asset(name: str) -> Markup:
+    """Returns a style sheet or a script of the folder `assets`."""
+    return Markup(files("sweeps.report").joinpath("assets", name).read_text(encoding="utf-8"))

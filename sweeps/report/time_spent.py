@@ -33,7 +33,7 @@ def section(sweep: SweepData) -> Markup:
 
 def panel(sweep: SweepData) -> Panel:
     """Returns the plot, or a note where no trial has times."""
-    timed = [trial for trial in sweep.results if trial.seconds.get("total", 0) > 0]
+    timed = [trial for trial in sweep.newest if trial.seconds.get("total", 0) > 0]
     if not timed:
         return Panel(None, "No trial has left its times.")
     longest = sorted(timed, key=lambda trial: -trial.seconds["total"])[:MAX_BARS]

@@ -15,7 +15,7 @@ from sweeps.spec.space import Parameter, Values
 from sweeps.spec.spec import SweepSpec
 
 _TEXTS = ("state", "outcome", "reason", "config_id", "run", "started", "finished")
-_INTEGERS = ("number", "best_epoch", "epochs", "seed", "attempt", "slot", "parameters", "peak_memory_bytes")
+_INTEGERS = ("number", "extends", "best_epoch", "epochs", "seed", "attempt", "slot", "parameters", "peak_memory_bytes")
 _FLOATS = ("value", "elapsed_s")
 
 

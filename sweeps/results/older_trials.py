@@ -10,6 +10,8 @@ from lit_dl.errors import ConfigError, LitError
 from lit_dl.files import expand_path
 from sweeps.results.files import read_results
 from sweeps.results.trial_result import TrialResult
+from sweeps.spec.constraint import constraint_values
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Parameter
 from sweeps.spec.spec import SweepSpec
@@ -63,7 +65,11 @@ def _older_sweep(spec: SweepSpec, key: str, folder: str) -> OlderSweep:
         then, now = (", ".join(f"{o.direction} {o.metric}" for o in s.objectives) for s in (older, spec))
         raise ConfigError(key, f"must have the objective of this sweep, {now}; {folder} has {then}; leave it out")
     completed = [result for result in results if result.is_completed]
-    fitting = [OlderTrial(result.params, _values(spec, result)) for result in completed if _fits(spec, result)]
+    fitting = [
+        OlderTrial(result.params, _values(spec, result), constraint_values(spec.constraints, _row(result)))
+        for result in completed
+        if _fits(spec, result)
+    ]
     return OlderSweep(folder, len(completed), fitting)
 
 
@@ -72,10 +78,19 @@ def _values(spec: SweepSpec, result: TrialResult) -> list[float]:
     return [result.value, *(result.best[objective.metric] for objective in spec.objectives[1:])]
 
 
+def _row(result: TrialResult) -> dict[str, Any]:
+    """Returns the figures of a trial that constraints may be about, as a worker stores them."""
+    metrics = {f"metrics.{name}": value for name, value in result.best.items()}
+    return {**vars(result), **{f"{name}_s": value for name, value in result.seconds.items()}, **metrics}
+
+
 def _fits(spec: SweepSpec, result: TrialResult) -> bool:
     """Returns whether a trial could have been sampled from the space of now, with the parameters that it has."""
     if any(objective.metric not in result.best for objective in spec.objectives[1:]):
         return False
+    if isinstance(spec.space, FunctionSpace):  # which alone knows what goes together
+        known = spec.space.parameters
+        return all(name in known and _contains(known[name], value) for name, value in result.params.items())
     missing = object()
     sample = spec.space.sample(lambda parameter: result.params.get(parameter.name, missing))
     return sample.keys() == result.params.keys() and all(

@@ -24,7 +24,8 @@ class RankedConfiguration:
         best_trial: The one with the best value.
         mean: Mean of the first objective over the trials.
         std: Sample standard deviation over the trials; `None` for a single trial.
-        on_pareto_front: Whether no other configuration dominates it. False in a sweep with one objective.
+        on_pareto_front: Whether it is feasible and no other such configuration dominates it. False in a sweep with one
+            objective.
     """
 
     trials: list[TrialResult]
@@ -57,14 +58,27 @@ class RankedConfiguration:
         """Why trials of the configuration have no metrics on the test set; `None`: nothing was in the way."""
         return "; ".join(dict.fromkeys(trial.untested for trial in self.trials if trial.untested)) or None
 
+    @property
+    def infeasible(self) -> str:
+        """Which constraints its trials violate; empty if none. Each of its seeds must meet them."""
+        return "; ".join(dict.fromkeys(trial.infeasible for trial in self.trials if trial.infeasible))
+
+    @property
+    def violation(self) -> float:
+        """The greatest violation of its trials; 0.0 where all constraints are met."""
+        return max(trial.violation for trial in self.trials)
+
     def to_row(self) -> dict[str, Any]:
         """Returns the row of the best trial, with the statistics over all trials. `sweeps best --json` prints it."""
         statistics = {"mean": self.mean, "std": self.std, "n": len(self.trials), "numbers": self.numbers}
-        return {**self.best_trial.to_row(), **statistics, "on_pareto_front": self.on_pareto_front}
+        infeasible = {"infeasible": self.infeasible} if self.infeasible else {}
+        return {**self.best_trial.to_row(), **infeasible, **statistics, "on_pareto_front": self.on_pareto_front}
 
 
 def ranking(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> list[RankedConfiguration]:
     """Returns the configurations with a completed trial, best first.
+
+    Those that violate a constraint come last, the least violation first.
 
     The order is by the mean of the first objective over the seeds. With several objectives, the Pareto front comes
     first. A configuration with fewer completed trials than others (a seed was pruned, failed, or has not run yet) comes
@@ -75,22 +89,34 @@ def ranking(results: Iterable[TrialResult], objectives: Sequence[Objective]) -> 
     for result in results:
         if result.is_completed:
             groups.setdefault(result.config_id, []).append(result)
-    points = {config_id: _point(trials, objectives) for config_id, trials in groups.items()}
+    feasible = {config_id: ts for config_id, ts in groups.items() if not any(trial.infeasible for trial in ts)}
+    points = {config_id: _point(trials, objectives) for config_id, trials in feasible.items()}
     front = _pareto_front(points.values()) if len(objectives) > 1 else set()
     sign = objectives[0].sign
-    ranked = [_configuration(trials, sign, points[config_id] in front) for config_id, trials in groups.items()]
+    ranked = [_configuration(trials, sign, points.get(config_id) in front) for config_id, trials in groups.items()]
     seeds = max((len(entry.trials) for entry in ranked), default=0)
 
-    def order(entry: RankedConfiguration) -> tuple[bool, bool, float, int]:
+    def order(entry: RankedConfiguration) -> tuple[float, bool, bool, float, int]:
         is_dominated = len(objectives) > 1 and not entry.on_pareto_front
-        return len(entry.trials) < seeds, is_dominated, sign * entry.mean, entry.best_trial.number
+        return entry.violation, len(entry.trials) < seeds, is_dominated, sign * entry.mean, entry.best_trial.number
 
     return sorted(ranked, key=order)
 
 
 def winners(ranked: Sequence[RankedConfiguration]) -> list[RankedConfiguration]:
-    """Returns the best of all configurations: with several objectives those on the Pareto front, else the first."""
-    return [entry for entry in ranked if entry.on_pareto_front] or list(ranked[:1])
+    """Returns the best of all configurations: with several objectives those on the Pareto front, else the first.
+
+    None is the best if none meets all constraints.
+    """
+    return [entry for entry in ranked if entry.on_pareto_front] or [e for e in ranked[:1] if not e.infeasible]
+
+
+def none_feasible(ranked: Sequence[RankedConfiguration]) -> str:
+    """Returns that no configuration meets the constraints, and which is nearest; an empty text if any does."""
+    if not ranked or not ranked[0].infeasible:
+        return ""
+    nearest = f"trial {ranked[0].best_trial.number}: {ranked[0].infeasible}"
+    return f"no completed trial meets the constraints; the nearest is {nearest}"
 
 
 def _configuration(trials: list[TrialResult], sign: float, on_pareto_front: bool) -> RankedConfiguration:

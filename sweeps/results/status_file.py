@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_dl.errors import StorageError
+from sweeps.study.liveness import is_alive
 
 STATUS_JSON = "status.json"
 STOPPED = "stopped: "
@@ -32,6 +33,14 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     raise StorageError(f"{path}: must be what sweeps launch writes; damaged; launch the sweep again to have it written")
 
 
+def live_status(run_dir: Path) -> dict[str, Any]:
+    """Returns the same with the state `killed` where the launcher died without writing another."""
+    status = read_status(run_dir)
+    return (
+        {**status, "state": "killed"} if status["state"] == "running" and not is_alive(status["launcher"]) else status
+    )
+
+
 def how_to_go_on(state: str) -> str | None:
     """Returns what makes a sweep in this state go on; `None` where nothing is left to do, or it runs."""
     if state.startswith(STOPPED):
@@ -42,8 +51,16 @@ def how_to_go_on(state: str) -> str | None:
 def count_text(status: Mapping[str, Any]) -> str:
     """Returns the number of trials by outcome as text, such as `10 completed, 2 pruned`."""
     counts = {**status["outcomes"], "running": status["counts"]["RUNNING"], "waiting": status["counts"]["WAITING"]}
-    parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items() if number]
+    infeasible = status.get("infeasible")  # older versions had no constraints
+    more = {"completed": f" ({infeasible} infeasible)" if infeasible else ""}
+    parts = [f"{number} {name.replace('_', ' ')}{more.get(name, '')}" for name, number in counts.items() if number]
     return ", ".join(parts) or "no trial yet"
+
+
+def total_text(status: Mapping[str, Any]) -> str:
+    """Returns the number of trials that there are to be, such as `10`, or `10 and 3 extensions`."""
+    extensions = status.get("n_extensions", 0)  # older versions wrote none
+    return f"{status['n_trials']}" + (f" and {extensions} extension{'s' * (extensions > 1)}" if extensions else "")
 
 
 def front_lines(status: Mapping[str, Any], most: int = 10) -> list[str]:
@@ -71,4 +88,5 @@ def running_text(entry: Mapping[str, Any]) -> str:
     epoch = "no epoch yet" if entry["epoch"] is None else f"epoch {entry['epoch']}"
     value = "" if entry["value"] is None else f"{entry['value']:.6g}"
     seconds = "" if entry["elapsed_s"] is None else f"{entry['elapsed_s']} s"
-    return f"trial {entry['number']}{place}: " + ", ".join(filter(None, (epoch, value, seconds)))
+    extends = "" if entry.get("extends") is None else f", which extends trial {entry['extends']},"
+    return f"trial {entry['number']}{extends}{place}: " + ", ".join(filter(None, (epoch, value, seconds)))

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lit_dl.run.epoch_rows import with_test_metrics
+from sweeps.spec.constraint import violations
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import config_id_of
+from sweeps.study.configurations import config_id_of, extended_by, extended_number, sample_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -32,6 +33,7 @@ COLUMNS = (
     "elapsed_s",
     "config_id",
     "run",
+    "extends",
     "attempt",
     "slot",
     "started",
@@ -47,11 +49,13 @@ class TrialResult:
     Args:
         number: Number of the trial, from 0.
         state: Optuna's state: COMPLETE, PRUNED or FAIL.
-        outcome: completed, pruned, timed_out, diverged, out_of_memory, failed or killed.
+        outcome: completed, pruned, timed_out, diverged, out_of_memory, failed or killed; or extended: it has completed,
+            and another trial that went on from it stands in its place.
         config_id: Identifies the configuration. All repeats of a configuration over seeds have the same.
         reason: Why the trial ended.
         value: The first objective at the best epoch; `None` where it is unknown.
         run: Name of the configuration in `runs` of the spec; `None` for a sampled one.
+        extends: Number of the trial from whose last epoch it went on; `None`: it began with the first epoch.
         seed: Seed of the run.
         params: Sampled values by name of the parameter. A parameter that does not apply to the trial is missing; one
             that is `None` was chosen to be null.
@@ -68,6 +72,8 @@ class TrialResult:
         parameters: Number of weights and biases.
         peak_memory_bytes: Peak memory: of the process on a CPU, of the tensors on a GPU.
         untested: Why there are no metrics on the test set although the spec asks for them.
+        infeasible: Which constraints the trial violates; empty if none. It is known of completed trials.
+        violation: By how much, as the sum of shares of the bounds.
     """
 
     number: int
@@ -92,11 +98,19 @@ class TrialResult:
     parameters: int | None = None
     peak_memory_bytes: int | None = None
     untested: str | None = None
+    extends: int | None = None
+    infeasible: str = ""
+    violation: float = 0.0
 
     @property
     def is_completed(self) -> bool:
         """Whether the trial may be ranked."""
-        return self.state == "COMPLETE"
+        return self.state == "COMPLETE" and not self.is_extended
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether another trial that went on from this one stands in its place."""
+        return self.outcome == "extended"
 
     @property
     def test_metrics(self) -> dict[str, float]:
@@ -104,7 +118,13 @@ class TrialResult:
         return {name: value for name, value in self.best.items() if name.startswith("test") and name not in self.last}
 
     @classmethod
-    def from_trial(cls, spec: SweepSpec, trial: FrozenTrial, evaluation: Evaluation | None = None) -> TrialResult:
+    def from_trial(
+        cls,
+        spec: SweepSpec,
+        trial: FrozenTrial,
+        evaluation: Evaluation | None = None,
+        extension: FrozenTrial | None = None,
+    ) -> TrialResult:
         """Returns the result of a finished trial of a study.
 
         A worker stores it in the trial's attribute `result` as a flat mapping, in which `metrics.` and `final.` are the
@@ -115,13 +135,18 @@ class TrialResult:
             spec: The spec.
             trial: The trial.
             evaluation: Its evaluation on the test set, where it was evaluated after it had finished.
+            extension: The trial that stands in its place, where it was extended.
         """
         stored: dict[str, Any] = trial.user_attrs.get("result", {})
+        if extension is not None:
+            goes_on = f"trial {extension.number} goes on from it to epoch {extension.user_attrs['max_epochs']}"
+            stored = {**stored, "outcome": "extended", "reason": goes_on}
         best = _group(stored, "metrics.")
         tested = evaluation.metrics if evaluation else {}
         is_completed = trial.state.name == "COMPLETE"
         run = trial.user_attrs.get("run")
-        config = {**spec.base, **spec.overlay_keys(trial.params, run)}
+        config = {**spec.base, **spec.overlay_keys(sample_of(trial), run)}
+        violated = violations(spec.constraints, stored) if is_completed else {}
         names = ("best_epoch", "epochs", "attempt", "slot", "started", "finished", "elapsed_s")
         return cls(
             number=trial.number,
@@ -131,6 +156,7 @@ class TrialResult:
             reason=stored.get("reason", "unknown"),
             value=trial.values[0] if is_completed else best.get(spec.objectives[0].metric),
             run=run,
+            extends=extended_number(trial),
             seed=spec.seed(trial.user_attrs.get("seed_number", 0), config),
             params=dict(trial.params),
             best=with_test_metrics(best, {name: value for name, value in tested.items() if math.isfinite(value)}),
@@ -141,6 +167,8 @@ class TrialResult:
                 if key.endswith("_s") and "." not in key and key != "elapsed_s"
             },
             untested=evaluation.untested if evaluation else stored.get("untested"),
+            infeasible=", ".join(violated),
+            violation=sum(violated.values()),
             **{name: stored.get(name) for name in (*names, "parameters", "peak_memory_bytes")},
         )
 
@@ -151,6 +179,7 @@ class TrialResult:
         row |= {f"{name}_s": value for name, value in self.seconds.items()}
         row |= {"parameters": self.parameters, "peak_memory_bytes": self.peak_memory_bytes}
         row |= {"untested": self.untested} if self.untested else {}
+        row |= {"infeasible": self.infeasible, "violation": self.violation} if self.infeasible else {}
         row |= {f"params.{name}": value for name, value in self.params.items()}
         row |= {f"best.{name}": value for name, value in self.best.items()}
         return row | {f"last.{name}": value for name, value in self.last.items()}
@@ -170,8 +199,10 @@ def finished_results(
         trials: Trials in any state.
         evaluations: Evaluations on the test set by number of the trial.
     """
+    trials = list(trials)
+    extensions = extended_by(trials)
     return [
-        TrialResult.from_trial(spec, trial, evaluations.get(trial.number))
+        TrialResult.from_trial(spec, trial, evaluations.get(trial.number), extensions.get(trial.number))
         for trial in trials
         if trial.state.is_finished()
     ]

@@ -30,8 +30,8 @@ def check_branches(spec: SweepSpec) -> None:
 
 def _branch_configs(spec: SweepSpec) -> Iterator[tuple[str, Config]]:
     """Yields each branch: what it is called in errors, and its run config."""
-    for parameter, values in spec.space.branches():
-        yield f"with {values[parameter.name]!r} of space.{parameter.name}", spec.configuration(values, None, 0)
+    for where, values in spec.space.branches():
+        yield where, spec.configuration(values, None, 0)
     for run in spec.runs:
         yield f"in runs.{run}", spec.configuration({}, run, 0)
 
@@ -51,8 +51,8 @@ def _parameter_in_errors(spec: SweepSpec) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        owner = next((parameter for parameter in spec.space if error.key in parameter.targets()), None)
-        raise ConfigError(error.key, error.problem + (f" (in space.{owner.name})" if owner else "")) from None
+        origin = spec.space.origin(error.key)
+        raise ConfigError(error.key, error.problem + (f" (in {origin})" if origin else "")) from None
 
 
 @contextmanager

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lit_dl.config.keys import flatten, normal_key, short_key
+from lit_dl.config.yaml_io import yaml_text
 from lit_dl.errors import ConfigError, suggest
+from sweeps.spec.define_by_run import FunctionSpace, SuggestedParameter
 from sweeps.spec.other_programs import refuse_parameter
 from sweeps.spec.space import FIELDS, Parameter, Space, Values
-from sweeps.spec.value_checks import boolean, finite_number, is_number
+from sweeps.spec.value_checks import boolean, finite_number, is_number, mapping_or_null, whole_number
 
 
 def parse_space(given: object) -> Space:
@@ -21,13 +23,33 @@ def parse_space(given: object) -> Space:
     """
     if not isinstance(given, Mapping):
         raise ConfigError("space", f"must be a mapping of keys to ranges, choices or presets; got {given!r}")
-    parameters = {name: _parse_parameter(str(name), entry) for name, entry in given.items()}
+    if isinstance(given.get("function"), str):
+        return _parse_function(given)
+    parsed = {name: _parse_parameter(str(name), entry) for name, entry in given.items()}
+    parameters = {
+        name: replace(parameter, when=_stored_conditions(parameter, parsed)) for name, parameter in parsed.items()
+    }
     for parameter in parameters.values():
         for parent, options in parameter.when.items():
             _check_condition(parameter.name, parent, options, parameters)
     space = Space(parameters)
     _check_overlaps(space)
     return space
+
+
+def _parse_function(given: Mapping[str, Any]) -> FunctionSpace:
+    """Returns a space whose values a function suggests. What its function was seen to suggest is in resolved specs."""
+    for key in given:
+        if key not in ("function", "parameters", "points"):
+            raise ConfigError(
+                f"space.{key}", f"does not go with space.function, which returns all keys; return {key} there"
+            )
+    entries = mapping_or_null(given.get("parameters"), "space.parameters")
+    parameters = {name: SuggestedParameter(**vars(_parse_parameter(name, entry))) for name, entry in entries.items()}
+    points = given.get("points")
+    return FunctionSpace(
+        given["function"], parameters, None if points is None else whole_number(points, "space.points", 1)
+    )
 
 
 def _parse_parameter(name: str, entry: object) -> Parameter:
@@ -69,11 +91,19 @@ def _kind_of(entry: Mapping[str, Any], key: str) -> str:
 def _conditions(when: object, key: str) -> dict[str, list[Any]]:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{key}.when", f"must be a mapping of keys of the space to lists of values; got {when!r}")
-    conditions = {str(k): [Parameter.stored(o) for o in (v if isinstance(v, list) else [v])] for k, v in when.items()}
+    conditions = {str(k): v if isinstance(v, list) else [v] for k, v in when.items()}
     for parent, options in conditions.items():
         if not options:
             raise ConfigError(f"{key}.when.{parent}", "must list at least one value; got []")
     return conditions
+
+
+def _stored_conditions(parameter: Parameter, parameters: Mapping[str, Parameter]) -> dict[str, list[Any]]:
+    """Returns the conditions of a parameter with their options as the storage holds them."""
+    return {
+        parent: [parameters[parent].stored(option) for option in options] if parent in parameters else options
+        for parent, options in parameter.when.items()
+    }
 
 
 def _check_range(key: str, values: Values) -> None:
@@ -100,17 +130,28 @@ def _check_choices(key: str, values: Values) -> None:
     choices = values["choices"]
     if not isinstance(choices, list) or not choices:
         raise ConfigError(f"{key}.choices", f"must be a list of at least one value; got {choices!r}")
-    texts = [json.dumps(choice, default=str) for choice in choices]  # which tells 1 and true apart
+    texts = [yaml_text(choice) for choice in choices]  # which tells 1, 1.0 and true apart
     for number, text in enumerate(texts):
         if text in texts[:number]:
             raise ConfigError(f"{key}.choices", f"must not hold a value twice; {choices[number]!r} does")
-    for number, choice in enumerate(choices):
-        if not isinstance(choice, list | dict) and choice in choices[:number]:  # those are sampled as their JSON text
-            raise ConfigError(
-                f"{key}.choices",
-                f"must not hold two values that Python finds equal, as a sampler cannot tell them apart; got "
-                f"{choices[choices.index(choice)]!r} and {choice!r}; give each a name in presets",
-            )
+
+
+def check_distinct_options(space: Space) -> None:
+    """Refuses choices that a sampler cannot tell apart. A sweep that has begun with such choices can go on.
+
+    Raises:
+        ConfigError: Two choices of a parameter are equal for Python, or have the same text in the storage.
+    """
+    for parameter in space:
+        options, choices = parameter.options(), parameter.choices or []
+        for number, option in enumerate(options):
+            if option in options[:number]:
+                one, other = choices[options.index(option)], choices[number]
+                raise ConfigError(
+                    f"space.{parameter.name}.choices",
+                    "must not hold two values that a sampler cannot tell apart, as they are equal in Python or in text;"
+                    f" got {one!r} and {other!r}; give each a name in presets",
+                )
 
 
 def _check_presets(key: str, values: Values) -> None:

@@ -13,12 +13,14 @@ from lit_dl.config.overlay import overlay
 from lit_dl.config.yaml_io import load_yaml
 from lit_dl.errors import ConfigError, suggest
 from lit_dl.files import expand_path
+from sweeps.spec.constraint import parse_constraints
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.objective import DIRECTIONS, Objective
 from sweeps.spec.other_programs import objective_hint, spec_key_hint
 from sweeps.spec.parse_published import check_readable, parse_claims, parse_published
 from sweeps.spec.parse_space import parse_space
 from sweeps.spec.space import Parameter, Space, Values
-from sweeps.spec.spec import CHECKS, EVALUATIONS, Plugin, SlotSize, StopRule, SweepSpec, spec_key
+from sweeps.spec.spec import CHECKS, DIVERGENCES, EVALUATIONS, Plugin, SlotSize, StopRule, SweepSpec, spec_key
 from sweeps.spec.value_checks import (
     boolean,
     check_names,
@@ -170,7 +172,7 @@ def _n_trials(value: object, runs: int, seeds: int, space: Space) -> int:
         raise ConfigError(
             "n_trials", f"must be at least {listed}, the configurations of runs times seeds; got {number}"
         )
-    if not len(space) and number > max(listed, seeds):
+    if not len(space) and not isinstance(space, FunctionSpace) and number > max(listed, seeds):
         raise ConfigError("space", f"must vary something for n_trials={number}; got none")
     return number
 
@@ -186,8 +188,8 @@ def _runs(given: Values, space: Space) -> dict[str, Values]:
         keys = flatten(normalize(mapping(entry or {}, f"runs.{name}")))
         values = {space.name_of(normal_key(key)): value for key, value in keys}
         for key, value in values.items():
-            if key in space:
-                _check_run_value(f"runs.{name}.{key}", value, space.parameters[key])
+            if (parameter := space.parameter_of(key)) is not None:
+                _check_run_value(f"runs.{name}.{key}", value, parameter)
         runs[str(name)] = values
     return runs
 
@@ -267,11 +269,13 @@ def _limit(value: object, key: str) -> float | None:
 
 # How each optional key is parsed. A key that is not given has the default of `SweepSpec`.
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
+    "constraints": parse_constraints,
     "sampler": lambda value: SweepSpec.sampler if value is None else parse_plugin(value, "sampler"),
     "pruner": lambda value: None if value is None else parse_plugin(value, "pruner"),
     "warm_start": _warm_start,
     "stop": _stop,
     "evaluate_test": lambda value: one_of(value, "evaluate_test", EVALUATIONS),
+    "divergence": lambda value: None if value is None else one_of(value, "divergence", DIVERGENCES),
     "check": lambda value: one_of(value, "check", CHECKS),
     "workers": _workers,
     "timeout": lambda value: _limit(value, "timeout"),

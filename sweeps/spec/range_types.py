@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from lit_dl.config.keys import Config, get_key, normal_key, normalize
 from lit_dl.config.overlay import overlay
 from lit_dl.errors import ConfigError
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.space import Parameter, Space, Values
 from sweeps.spec.spec import SweepSpec
 
@@ -21,6 +22,8 @@ def typed_space(spec: SweepSpec) -> Space:
     Raises:
         ConfigError: A bound of an integer range is not an integer.
     """
+    if isinstance(spec.space, FunctionSpace):
+        return spec.space  # whose types Optuna's distributions give
     ranges = [parameter for parameter in spec.space if parameter.is_range]
     first = spec.space.with_types({parameter.name: _type_as_written(parameter) for parameter in ranges}).first()
     return spec.space.with_types({p.name: _type_of(spec, p, first) for p in ranges if p.type is None})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lit_dl.config.keys import normal_key, short_key
+from lit_dl.config.yaml_io import yaml_text
 from lit_dl.errors import ConfigError
 
 Values = dict[str, Any]
@@ -57,15 +58,26 @@ class Parameter:
         return all(values.get(name) in options for name, options in self.when.items())
 
     def options(self) -> list[Any]:
-        """Returns the choices of the sampler: names of presets, or choices as the storage holds them."""
+        """Returns the choices of the sampler: names of presets, or choices as the storage holds them.
+
+        Lists and mappings are JSON text there; where two have the same, as `{1: a}` and `{"1": a}`, they are YAML text.
+        """
         if self.presets is not None:
             return list(self.presets)
-        return [self.stored(choice) for choice in self.choices or []]
+        options = [_storable(choice) for choice in self.choices or []]
+        return [
+            yaml_text(choice) if isinstance(choice, list | dict) and options.count(option) > 1 else option
+            for choice, option in zip(self.choices or [], options, strict=True)
+        ]
 
-    @staticmethod
-    def stored(value: Any) -> Any:
-        """Returns a choice as Optuna's storage holds it: lists and mappings as JSON text."""
-        return json.dumps(value) if isinstance(value, list | dict) else value
+    def stored(self, value: Any) -> Any:
+        """Returns a choice as Optuna's storage holds it."""
+        same = (option for choice, option in self._choices() if repr(choice) == repr(value))
+        return next(same, _storable(value))
+
+    def _choices(self) -> Iterator[tuple[Any, Any]]:
+        """Yields each choice, with the option that stands for it."""
+        return zip(self.choices or [], self.options() if self.choices else [], strict=True)
 
     def checked_values(self) -> list[Any]:
         """Returns the values that are checked before trial 0: every option, or both bounds of a range."""
@@ -80,9 +92,7 @@ class Parameter:
         if self.presets is not None:
             return self.presets[value]
         if self.choices is not None:
-            value = next(
-                (choice for choice, option in zip(self.choices, self.options(), strict=True) if option == value), value
-            )
+            value = next((choice for choice, option in self._choices() if option == value), value)
         return {normal_key(self.name): value}
 
     def targets(self) -> set[str]:
@@ -135,6 +145,10 @@ class Space:
         found = (p.name for p in self if p.presets is None and short_key(normal_key(p.name)) == short_key(key))
         return next(found, key)
 
+    def parameter_of(self, key: str) -> Parameter | None:
+        """Returns the parameter that a key of a named run is a value of; `None`: the run sets the key itself."""
+        return self.parameters.get(key)
+
     @property
     def is_conditional(self) -> bool:
         """Whether a parameter has a condition."""
@@ -152,8 +166,8 @@ class Space:
         """Returns the dotted keys that a sample sets, with their values."""
         return {key: value for name in values for key, value in self.parameters[name].keys(values[name]).items()}
 
-    def branches(self) -> Iterator[tuple[Parameter, Values]]:
-        """Yields each parameter with each of its checked values, as a sample.
+    def branches(self) -> Iterator[tuple[str, Values]]:
+        """Yields each parameter with each of its checked values: what that is called in errors, and the sample.
 
         All other parameters have their first value, or the value that the conditions of the parameter need.
         """
@@ -162,7 +176,7 @@ class Space:
                 fixed = {parameter.name: value, **self._condition_values(parameter)}
                 sample = self.sample(lambda p, fixed=fixed: fixed.get(p.name, p.checked_values()[0]))  # type: ignore[misc]
                 if sample.get(parameter.name) == value:
-                    yield parameter, sample
+                    yield f"with {value!r} of space.{parameter.name}", sample
 
     def first(self) -> Values:
         """Returns the sample with the first option or the lower bound of each parameter."""
@@ -191,9 +205,34 @@ class Space:
                     )
         return Space(typed)
 
+    def origin(self, key: str) -> str:
+        """Returns which parameter sets a dotted key, for errors; an empty text if none does."""
+        return next((f"space.{parameter.name}" for parameter in self if key in parameter.targets()), "")
+
+    def spec_keys(self, target: str) -> list[str]:
+        """Returns the keys of the spec under which the space sets a dotted key."""
+        return [parameter.spec_key(target) for parameter in self if target in parameter.targets()]
+
+    def load(self) -> None:
+        """Imports what sampling needs: nothing."""
+
     def dump(self) -> Values:
         """Returns the space as a spec holds it."""
         return {parameter.name: parameter.dump() for parameter in self}
+
+    def identity(self) -> Values:
+        """Returns what must stay the same while a sweep goes on, as a spec holds it."""
+        return self.dump()
+
+
+def _storable(value: Any) -> Any:
+    """Returns a value as JSON holds it: what is no scalar as text."""
+    if isinstance(value, str | int | float | None):
+        return value
+    try:
+        return json.dumps(value)
+    except TypeError:  # a date, or a key that is one
+        return yaml_text(value)
 
 
 def _ordered(parameters: Mapping[str, Parameter]) -> list[Parameter]:

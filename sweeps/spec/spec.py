@@ -9,14 +9,19 @@ from lit_dl.config.keys import Config, flatten, get_key
 from lit_dl.config.overlay import merge, overlay
 from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
+from lit_dl.run.run_config import validations_of
+from sweeps.spec.constraint import Constraint
 from sweeps.spec.objective import Objective
 from sweeps.spec.published import PublishedClaim, PublishedTable, Quantity
 from sweeps.spec.space import Space, Values
 
 CHECKS = ("parse", "build", "step")
 EVALUATIONS = ("best", "all", "none")
-FIXED = ("name", "objectives", "space", "runs", "seeds", "base")
+DIVERGENCES = ("loss", "objective")
+FIXED = ("name", "objectives", "constraints", "space", "runs", "seeds", "base")
 """Fields that make trials comparable. They must not change between launches of a study; all other fields may."""
+_LATER_KEYS = {"check_finite": True}
+"""Keys of `early_stopping` that folders of earlier versions do not have, with what went without saying."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class SweepSpec:
         objectives: Metrics to optimize. Checkpoints and early stopping monitor the first.
         n_trials: Trials in total, over all launches.
         space: The search space.
+        constraints: Bounds that the best configuration must meet, by the name of the metric or figure.
         runs: Named configurations to run before sampling, each as dotted keys and values.
         seeds: Repeats of each configuration, with seeds counted up from the seed of the base.
         sampler: A sampler of Optuna.
@@ -77,6 +83,10 @@ class SweepSpec:
             counts them.
         stop: When the sweep stops by itself; `None`: after `n_trials`.
         evaluate_test: Trials that are evaluated on the test set: `best`, `all`, or `none`.
+        divergence: When a value of the objective that is not finite makes a trial diverged: `objective`, at once;
+            `loss`, when a loss is not finite either (a metric with the word loss in its name, or the last training
+            step's), or when the trial ends without a finite value. `None`: loss in a new sweep; one that goes on keeps
+            what it began with, and sweeps of earlier versions began with objective.
         check: Extent of the checks before trial 0: `parse`, `build`, or `step`.
         workers: Worker processes; `None`: one per GPU, or one per CPU core.
         timeout: Seconds after which the sweep stops; `None`: no limit.
@@ -96,6 +106,7 @@ class SweepSpec:
     objectives: list[Objective]
     n_trials: int
     space: Space
+    constraints: dict[str, Constraint] = field(default_factory=dict)
     runs: dict[str, Values] = field(default_factory=dict)
     seeds: int = 1
     sampler: Plugin = Plugin("TPESampler")
@@ -103,6 +114,7 @@ class SweepSpec:
     warm_start: list[str] = field(default_factory=list)
     stop: StopRule | None = None
     evaluate_test: str = "best"
+    divergence: str | None = None
     check: str = "step"
     workers: int | None = None
     timeout: float | None = None
@@ -116,9 +128,9 @@ class SweepSpec:
     claims: list[PublishedClaim] = field(default_factory=list)
 
     @property
-    def max_epochs(self) -> int:
-        """Greatest number of epochs of a trial, as in the base. Hyperband takes it as its maximum resource."""
-        return int((self.base.get("trainer") or {}).get("max_epochs") or 20)
+    def last_step(self) -> int | None:
+        """The step of the last value that a trial of the base reports to the pruner; `None`: it depends on the data."""
+        return validations_of(self.base.get("trainer") or {})
 
     def configuration(self, values: Values, run: str | None, seed_number: int) -> Config:
         """Returns the run config of a trial, without defaults.
@@ -139,6 +151,8 @@ class SweepSpec:
             values_of = dict(config.get(group) or {})
             if not values_of.get("monitor"):
                 config[group] = {**values_of, "monitor": first.metric, "mode": first.mode}
+                if group == "early_stopping" and self.divergence == "loss":
+                    config[group]["check_finite"] = False
         return config
 
     def overlay_keys(self, values: Values, run: str | None) -> Values:
@@ -153,7 +167,7 @@ class SweepSpec:
     def _run_keys(self, run: str) -> Values:
         keys: Values = {}
         for name, value in self.runs[run].items():
-            parameter = self.space.parameters.get(name)
+            parameter = self.space.parameter_of(name)
             keys.update(parameter.keys(parameter.stored(value)) if parameter else {name: value})
         return keys
 
@@ -176,6 +190,8 @@ def plain(value: Any) -> Any:
     """Returns the value of a field as YAML can hold it."""
     if isinstance(value, list):
         return [plain(element) for element in value]
+    if isinstance(value, dict):
+        return {key: plain(element) for key, element in value.items()}
     if isinstance(value, Space | PublishedTable | PublishedClaim):
         return value.dump()
     return {f.name: plain(getattr(value, f.name)) for f in fields(value)} if is_dataclass(value) else value
@@ -189,6 +205,12 @@ def processes_of(config: Config) -> int:
     return int(devices) if str(devices).isdecimal() else 1
 
 
+def _with_later_keys(base: Config) -> Config:
+    """Returns a base with the keys that folders of earlier versions do not have."""
+    given = base.get("early_stopping")
+    return {**base, "early_stopping": {**_LATER_KEYS, **given}} if isinstance(given, dict) else base
+
+
 def check_continues(old: SweepSpec, new: SweepSpec) -> None:
     """Refuses to continue a study with a spec that makes its trials incomparable.
 
@@ -196,7 +218,11 @@ def check_continues(old: SweepSpec, new: SweepSpec) -> None:
         ConfigError: One of the `FIXED` fields differs.
     """
     for name in FIXED:
-        before, after = (plain(getattr(spec, name)) if name == "space" else getattr(spec, name) for spec in (old, new))
+        before, after = (
+            spec.space.identity() if name == "space" else plain(getattr(spec, name)) for spec in (old, new)
+        )
+        if name == "base":
+            before, after = _with_later_keys(before), _with_later_keys(after)
         if before != after:
             what = _difference(before, after) if isinstance(before, dict) else f"{after!r} is not {before!r}"
             raise ConfigError(

@@ -46,7 +46,7 @@ def check_devices(spec: SweepSpec) -> None:
         ConfigError: `trainer.devices` is sampled, is not a number, or differs from the GPUs of a slot.
     """
     key, devices, gpus = "trainer.devices", get_key(spec.base, "trainer.devices"), spec.slot.gpus
-    varied = [parameter.spec_key(key) for parameter in spec.space if key in parameter.targets()]
+    varied = spec.space.spec_keys(key)
     varied += [f"runs.{run}.{key}" for run, values in spec.runs.items() if key in values]
     if varied:
         raise ConfigError(varied[0], "must be the same in all trials, as slots are; set it in the base")

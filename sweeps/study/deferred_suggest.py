@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from lit_dl.errors import ConfigError
+from sweeps.spec.define_by_run import FunctionSpace, SuggestedParameter
 from sweeps.spec.space import Space, Values
 from sweeps.spec.spec import SweepSpec
+from sweeps.study.configurations import OVERLAY, config_id_of
 from sweeps.study.records import TrialClaim
+from sweeps.study.retry import transient_reason
+from sweeps.study.sampler_view import seen_by_sampler
 from sweeps.study.sampling import build_sampler, suggest_one
-from sweeps.study.warm_start import with_older_trials
 
 _Param = tuple[str, float, BaseDistribution]
 
@@ -32,8 +37,12 @@ class DeferredSuggestion:
         older: Trials of older sweeps that the sampler sees as well.
 
     Attributes:
-        values: The values by parameter.
-        refusal: Why the trial cannot run, where it was enqueued with values that cannot be used; else `None`.
+        values: The sample: values by parameter, or what the function of the space returned.
+        params: The values that were suggested, by name.
+        attrs: User attributes of the trial and of its repeats: what the function returned, if there is one.
+        refusal: Why the trial cannot run, where it was enqueued with values that cannot be used, or the function of the
+            space failed; else `None`.
+        log: The traceback of that failure.
     """
 
     def __init__(self, study: Study, claim: TrialClaim, spec: SweepSpec, older: list[FrozenTrial]) -> None:
@@ -42,31 +51,73 @@ class DeferredSuggestion:
         self._trial_id = claim.trial_id
         self._buffer: list[_Param] = []
         study.sampler = build_sampler(spec, claim.number)
-        trial = Trial(with_older_trials(study, older), claim.trial_id)
+        trial = Trial(seen_by_sampler(study, older), claim.trial_id)
         # Without a copy this is the object in the journal storage's memory, and a suggested value would be visible to
         # readers in this process before it is written.
         trial._cached_frozen_trial = deepcopy(trial._cached_frozen_trial)
         trial.storage = _BufferedStorage(self._storage, self._buffer)  # type: ignore[assignment]
         self.values: Values = {}
+        self.params: Values = {}
+        self.attrs: Values = {}
         self.refusal: str | None = None
+        self.log = ""
         try:
-            trial._fixed_params = _stored_values(trial._fixed_params, spec.space)
+            self._suggest(trial, spec, claim)
         except ConfigError as error:
             self.refusal = str(error)
+
+    def _suggest(self, trial: Trial, spec: SweepSpec, claim: TrialClaim) -> None:
+        space = spec.space
+        if isinstance(space, FunctionSpace) and claim.run is None:
+            self.values = self._by_function(trial, space, claim)
+            self.params, self.attrs = trial.params, {OVERLAY: self.values}
+            return
+        trial._fixed_params = _stored_values(trial._fixed_params, space)
+        if claim.run is not None:
+            swept = filter(None, map(space.parameter_of, spec.runs[claim.run]))
+            self.values = {parameter.name: suggest_one(trial, parameter) for parameter in swept}
         else:
-            self.values = _suggest(trial, spec, claim.run)
+            self.values = space.sample(lambda parameter: suggest_one(trial, parameter))
+        self.params = self.values
+
+    def _by_function(self, trial: Trial, space: FunctionSpace, claim: TrialClaim) -> Values:
+        """Returns what the function of the space returns for a trial, or what is recorded of an earlier call.
+
+        A function may return something else when it is called again, so an attempt at a trial that has begun, and the
+        repeats of a configuration, have what is recorded.
+
+        Raises:
+            ConfigError: The function fails.
+        """
+        if (recorded := trial.user_attrs.get(OVERLAY)) is not None:
+            _suggest_as_before(trial, claim)
+            return recorded  # type: ignore[no-any-return]
+        try:
+            return space.suggest(trial)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, UpdateFinishedTrialError) or transient_reason(error) is not None:
+                raise
+            self.log = traceback.format_exc()
+            raise space.failure(error, trial.params) from error
 
     def write(self) -> None:
-        """Writes the values to the storage."""
+        """Writes the values to the storage.
+
+        Raises:
+            ValueError: Other trials have other choices for a parameter, or values of another kind.
+        """
         for param in self._buffer:
             self._storage.set_trial_param(self._trial_id, *param)
+        for name, value in self.attrs.items():
+            self._storage.set_trial_user_attr(self._trial_id, name, value)
 
 
-def _suggest(trial: Trial, spec: SweepSpec, run: str | None) -> Values:
-    if run is not None:
-        swept = [name for name in spec.runs[run] if name in spec.space]
-        return {name: suggest_one(trial, spec.space.parameters[name]) for name in swept}
-    return spec.space.sample(lambda parameter: suggest_one(trial, parameter))
+def _suggest_as_before(trial: Trial, claim: TrialClaim) -> None:
+    """Gives the repeat of a configuration the values of the trial that the configuration was suggested for."""
+    for other in trial.study.get_trials(deepcopy=False):
+        if config_id_of(other) == claim.config_id and str(other.number) == claim.config_id:
+            for name, distribution in other.distributions.items():
+                suggest_one(trial, SuggestedParameter.of(name, distribution))
 
 
 def _stored_values(enqueued: Mapping[str, Any], space: Space) -> Values:

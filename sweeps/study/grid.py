@@ -8,6 +8,7 @@ from math import floor, prod
 from typing import Any
 
 from lit_dl.errors import ConfigError
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.space import Parameter, Space
 
 MOST_VALUES = 10**6
@@ -20,6 +21,12 @@ def grid(space: Space) -> dict[str, list[Any]]:
     Raises:
         ConfigError: The space has a range of floats without a step, or a condition, or too many points to list.
     """
+    if isinstance(space, FunctionSpace):
+        raise ConfigError(
+            "sampler",
+            "must not be GridSampler with space.function, as no grid is known before the function is called; take "
+            "BruteForceSampler, which tries all that it suggests",
+        )
     for parameter in space:
         if parameter.when:
             raise ConfigError(
@@ -64,6 +71,19 @@ def _count_values(parameter: Parameter) -> int:
             f"must have at most {MOST_VALUES:,} values, to be gone through one by one; got {count:,}; widen its step",
         )
     return count
+
+
+def count_configurations(space: Space) -> int | None:
+    """Returns the number of points of a space; `None` where a function suggests more than trials were asked for.
+
+    Raises:
+        ConfigError: A parameter cannot be enumerated.
+    """
+    if isinstance(space, FunctionSpace):
+        for parameter in space:
+            _count_values(parameter)
+        return space.points
+    return count_points(list(space))
 
 
 def count_points(parameters: Sequence[Parameter]) -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.study.journal import CrashSafeJournal
@@ -31,6 +31,7 @@ class StudyHandle:
         self.coordinator = coordinator
         self.retry = OutageRetry()
         self._lock_path = lock_path
+        self.run_dir = lock_path.parent
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -59,3 +60,10 @@ class StudyHandle:
     def trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
         """Returns all trials, or those in the given states, by number. They must not be modified."""
         return self.study.get_trials(deepcopy=False, states=None if states is None else tuple(states))
+
+    def close(self) -> None:
+        """Closes the connections to a database; they are opened again when the study is used."""
+        backend = getattr(self.storage, "_backend", None)  # of the cache that Optuna puts around a database
+        if isinstance(backend, RDBStorage):
+            backend.remove_session()
+            backend.engine.dispose()

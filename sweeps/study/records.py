@@ -38,6 +38,8 @@ class TrialClaim:
         run: Name of the configuration in `runs` of the spec; `None` for a sampled configuration.
         config_id: Identifies the configuration; the same for all its repeats over seeds.
         seed_number: Index of the repeat, from 0.
+        extends: Number of the trial from whose last epoch it goes on; `None`: it starts with the first epoch.
+        max_epochs: Number of epochs of a trial that extends another; `None`: as in the base.
     """
 
     number: int
@@ -47,6 +49,8 @@ class TrialClaim:
     run: str | None
     config_id: str
     seed_number: int
+    extends: int | None = None
+    max_epochs: int | None = None
 
     def is_current(self, trial: FrozenTrial) -> bool:
         """Returns whether the trial, as just read, still belongs to this claim."""
@@ -61,14 +65,14 @@ class TrialOutcome:
     Args:
         state: COMPLETE, PRUNED or FAIL.
         values: Values of the objectives; COMPLETE only.
-        constraint: Name of a constraint that the trial violated, so that samplers avoid its values.
+        constraints: Constraints by name; a value above 0 is a violation, so that samplers avoid the trial's values.
         row: The other columns of its row in the table of results.
         untold: Objective by epoch that could not be reported, because the storage was unavailable.
     """
 
     state: TrialState
     values: list[float] | None
-    constraint: str | None
+    constraints: dict[str, float] | None
     row: dict[str, Any]
     untold: dict[str, float] = field(default_factory=dict)
 
@@ -98,6 +102,9 @@ def read_outcome(folder: Path, study_uid: str) -> TrialOutcome | None:
         values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         if values.pop("study") != study_uid:
             return None
+        if "constraint" in values:  # as older versions wrote it
+            name = values.pop("constraint")
+            values["constraints"] = None if name is None else {name: 1.0}
         return TrialOutcome(**{**values, "state": TrialState[values["state"]]})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -10,6 +10,7 @@ import optuna
 from optuna.terminator import BaseTerminator
 
 from lit_dl.errors import ConfigError
+from sweeps.spec.constraint import constraint_values
 from sweeps.spec.spec import Plugin, SweepSpec
 from sweeps.study.plugins import PluginClass
 from sweeps.study.sampling import build_pruner, build_sampler, pruner_class, sampler_class, suggest_one, tell
@@ -57,6 +58,8 @@ def _sample(spec: SweepSpec) -> None:
         study.sampler = build_sampler(spec, number)
         trial = study.ask()
         spec.space.sample(lambda parameter, trial=trial: suggest_one(trial, parameter))  # type: ignore[misc]
+        for name, amount in constraint_values(spec.constraints, {}).items():
+            trial.set_constraint(name, amount * (-1) ** number)
         tell(study, number, [_value(number)] * len(spec.objectives))
 
 

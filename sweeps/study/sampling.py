@@ -23,7 +23,7 @@ from lit_dl.errors import ConfigError, suggest
 from lit_dl.seeds import derive
 from sweeps.spec.space import Parameter, Space, Values
 from sweeps.spec.spec import Plugin, SweepSpec
-from sweeps.study.grid import count_points, grid
+from sweeps.study.grid import count_configurations, grid
 from sweeps.study.plugins import PluginClass, parameters_of
 
 # These samplers derive the order of their points from the seed, so every process must use the same seed.
@@ -132,8 +132,8 @@ def build_pruner(spec: SweepSpec) -> BasePruner:
 
     def complete(_: str, cls: type, arguments: Values) -> Values:
         if issubclass(cls, HyperbandPruner):
-            # "auto" would prune nothing until one trial completes.
-            return {"max_resource": spec.max_epochs, **arguments}
+            # "auto", which is what the first trial that completes comes to, would prune nothing until then.
+            return {"max_resource": spec.last_step or "auto", **arguments}
         return arguments
 
     return pruner_class(spec).build(complete)  # type: ignore[no-any-return]
@@ -175,4 +175,4 @@ def grid_size(spec: SweepSpec) -> int | None:
     cls = sampler_class(spec).cls
     if issubclass(cls, GridSampler):
         grid(spec.space)  # which refuses a space that GridSampler cannot list
-    return count_points(list(spec.space)) if issubclass(cls, _ENUMERATING) else None
+    return count_configurations(spec.space) if issubclass(cls, _ENUMERATING) else None

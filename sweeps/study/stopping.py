@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from lit_dl.errors import ConfigError
 from sweeps.spec.space import Values
 from sweeps.spec.spec import Plugin, SweepSpec, plain
-from sweeps.study.configurations import config_id_of
+from sweeps.study.configurations import config_id_of, newest_trials
 from sweeps.study.handle import StudyHandle
 from sweeps.study.plugins import PluginClass
 from sweeps.study.retry import retry_on_outage
+from sweeps.study.sampler_view import seen_by_sampler
 
 _ATTRIBUTE = "stopped"
 
@@ -58,18 +59,36 @@ class Stopping:
         if (reason := _value_reached(self._spec, self._handle.trials([TrialState.COMPLETE]))) is not None:
             return reason
         terminator = self._spec.stop.terminator
-        if terminator is not None and build_terminator(terminator).should_terminate(self._handle.study):
+        seen = _feasible(seen_by_sampler(self._handle.study))
+        if terminator is not None and build_terminator(terminator).should_terminate(seen):
             return f"{terminator.class_path} expects too little from more trials"
         return None
+
+
+def _feasible(study: optuna.Study) -> optuna.Study:
+    """Returns a study without the completed trials that violate a constraint, which no terminator looks at."""
+    trials = study.get_trials(deepcopy=False)
+    if all(trial.state != TrialState.COMPLETE or is_feasible(trial) for trial in trials):
+        return study
+    left = optuna.create_study(directions=study.directions)
+    left.add_trials([trial for trial in trials if trial.state != TrialState.COMPLETE or is_feasible(trial)])
+    return left
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Returns whether a trial meets its constraints, as Optuna has them."""
+    return all(value <= 0 for value in trial.constraints.values())
 
 
 def _value_reached(spec: SweepSpec, completed: list[FrozenTrial]) -> str | None:
     """Returns which configuration has reached the value of the rule, by the mean over all its seeds."""
     objective, goal = spec.objectives[0], spec.stop.value if spec.stop else None
     groups: dict[str, list[FrozenTrial]] = {}
-    for trial in completed if goal is not None else []:
+    for trial in newest_trials(completed) if goal is not None else []:
         groups.setdefault(config_id_of(trial), []).append(trial)
     for trials in groups.values():
+        if not all(map(is_feasible, trials)):
+            continue
         mean = fmean(trial.values[0] for trial in trials)
         if len(trials) >= spec.seeds and objective.sign * mean <= objective.sign * goal:  # type: ignore[operator]
             which = f"trial {trials[0].number}" if spec.seeds == 1 else f"the mean of trials {_numbers(trials)}"

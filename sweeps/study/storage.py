@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -35,6 +36,15 @@ _CONNECTION_OPTIONS = {
     "tcp_user_timeout": 25_000,
 }
 _ENGINE_OPTIONS = {"pool_size": 2, "max_overflow": 3, "connect_args": _CONNECTION_OPTIONS}
+
+
+def storage_url(given: str | None) -> str | None:
+    """Returns the URL of the storage; `None`: the journal in the run folder.
+
+    Args:
+        given: As the user gave it; `None`: the environment has it, so that no command line shows its password.
+    """
+    return given if given is not None else os.environ.get(STORAGE_VARIABLE)
 
 
 def open_storage(run_dir: Path, url: str | None) -> BaseStorage:

@@ -35,7 +35,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.attributes import StudyAttributes
+from sweeps.study.configurations import committed_trials
 from sweeps.study.crashes import is_unowned, too_many_failures
+from sweeps.study.extensions import Extensions
 from sweeps.study.lease import Lease
 from sweeps.study.records import TrialClaim, TrialOutcome
 from sweeps.study.recovery import Recovery
@@ -43,7 +45,7 @@ from sweeps.study.retry import OutageRetry, retry_on_outage, transient_reason
 from sweeps.study.sampling import grid_size, requires_serial_sampling, tell
 from sweeps.study.stopping import Stopping
 from sweeps.study.storage import check_known, open_study
-from sweeps.study.trial_queue import TrialQueue
+from sweeps.study.trial_queue import TrialQueue, is_waiting
 from sweeps.study.warm_start import OlderTrial, store_older_trials
 
 
@@ -68,6 +70,7 @@ class SharedStudy:
         self.attributes = StudyAttributes(self._handle)
         self._recovery = Recovery(self._handle, spec)
         self.stopping = Stopping(self._handle, spec)
+        self.extensions = Extensions(self._handle)
         self._queue = TrialQueue(self._handle, spec, self._recovery, self.stopping)
         self._is_serial = requires_serial_sampling(spec)
         if create:
@@ -75,7 +78,12 @@ class SharedStudy:
             with self._handle.lock():
                 self.attributes.publish(spec, _total(spec))
                 self._queue.enqueue_runs()
+                self.extensions.enqueue_missing()
             self.stopping.decide()
+
+    def close(self) -> None:
+        """Closes the connections to a database."""
+        self._handle.close()
 
     @property
     def retry(self) -> OutageRetry:
@@ -158,7 +166,7 @@ class SharedStudy:
             trial = copy(trial)  # the journal storage returns the object in its memory
             trial.intermediate_values = {**trial.intermediate_values, epoch: value}
         study = self._handle.study
-        return "pruned" if study.pruner.prune(study, trial) else None
+        return "pruned" if claim.extends is None and study.pruner.prune(study, trial) else None
 
     @retry_on_outage
     def finish(self, claim: TrialClaim, outcome: TrialOutcome) -> bool:
@@ -167,10 +175,12 @@ class SharedStudy:
             if not claim.is_current(self._read(claim)):
                 return False
             self._handle.check_lock()
-            if outcome.constraint is not None:
+            if outcome.constraints:
                 trial = Trial(self._handle.study, claim.trial_id)
-                if outcome.constraint not in trial._cached_frozen_trial.constraints:
-                    trial.set_constraint(outcome.constraint, 1.0)
+                known = trial._cached_frozen_trial.constraints
+                for name, amount in outcome.constraints.items():  # in the same order for all trials
+                    if name not in known:
+                        trial.set_constraint(name, amount)
             for epoch, value in outcome.untold.items():
                 self._handle.storage.set_trial_intermediate_value(claim.trial_id, int(epoch), value)
             self._handle.storage.set_trial_user_attr(claim.trial_id, "result", outcome.row)
@@ -229,11 +239,12 @@ class SharedStudy:
         return self._handle.storage.get_trial(claim.trial_id)
 
     def is_finished(self) -> bool:
-        """Returns whether all trials of the total are in a final state, or a stop rule holds and none runs any more."""
+        """Returns whether all trials are in a final state, up to the total or to where a stop rule ended the sweep."""
         trials = self.trials()
         if self.stopping.reason() is not None:
-            return not any(trial.state == TrialState.RUNNING for trial in trials)
-        return len(trials) >= self.attributes.total and all(trial.state.is_finished() for trial in trials)
+            return not any(trial.state == TrialState.RUNNING or is_waiting(trial, True) for trial in trials)
+        is_total = committed_trials(trials, seeds=1) >= self.attributes.total
+        return is_total and all(trial.state.is_finished() for trial in trials)
 
     def is_over(self) -> bool:
         """Returns whether nothing will be left to claim, whatever becomes of the trials that run."""

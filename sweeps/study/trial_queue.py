@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import committed_trials, config_id_of
+from sweeps.study.configurations import committed_trials, config_id_of, extended_number
 from sweeps.study.crashes import too_many_failures
 from sweeps.study.deferred_suggest import DeferredSuggestion
 from sweeps.study.handle import StudyHandle
@@ -41,6 +41,12 @@ from sweeps.study.records import TrialClaim, now
 from sweeps.study.recovery import Recovery
 from sweeps.study.stopping import Stopping
 from sweeps.study.warm_start import read_older_trials
+from sweeps.trial_folder import TrialFolder
+
+
+def is_waiting(trial: FrozenTrial, has_stopped: bool) -> bool:
+    """Returns whether a trial waits to be claimed: a sweep that has stopped by its rule still extends trials."""
+    return trial.state == TrialState.WAITING and (not has_stopped or extended_number(trial) is not None)
 
 
 class TrialQueue:
@@ -53,7 +59,7 @@ class TrialQueue:
         handle: The open study.
         spec: The spec.
         recovery: Requeues what interrupted claims left behind.
-        stopping: Knows whether the sweep has stopped by its rule; then nothing more is handed out.
+        stopping: Knows whether the sweep has stopped by its rule; then only extensions are handed out.
     """
 
     def __init__(self, handle: StudyHandle, spec: SweepSpec, recovery: Recovery, stopping: Stopping) -> None:
@@ -68,7 +74,8 @@ class TrialQueue:
         """Queues the configurations that the spec names in `runs`."""
         space = self._spec.space
         for run, keys in self._spec.runs.items():
-            values = {name: space.parameters[name].stored(value) for name, value in keys.items() if name in space}
+            swept = [(parameter, value) for key, value in keys.items() if (parameter := space.parameter_of(key))]
+            values = {parameter.name: parameter.stored(value) for parameter, value in swept}
             self._enqueue_repeats(values, {"run": run, "config_id": run}, range(self._spec.seeds))
 
     def _enqueue_repeats(self, values: Values, attrs: Values, seed_numbers: Iterable[int]) -> None:
@@ -88,12 +95,11 @@ class TrialQueue:
             `None` when there is nothing to claim.
         """
         trials = self._recovery.requeue_incomplete_claims(self._owner, self._claimed)
-        waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
         attrs = self._handle.study.user_attrs
-        if self._stopping.reason_in(attrs) is not None:
-            return None
-        is_complete = waiting is None and committed_trials(trials, self._spec.seeds) >= attrs["total"]
-        if is_complete or too_many_failures(trials, attrs, self._spec.max_failures):
+        has_stopped = self._stopping.reason_in(attrs) is not None
+        waiting = next((trial for trial in trials if is_waiting(trial, has_stopped)), None)
+        is_complete = has_stopped or committed_trials(trials, self._spec.seeds) >= attrs["total"]
+        if (waiting is None and is_complete) or too_many_failures(trials, attrs, self._spec.max_failures):
             return None
         self._handle.check_lock()
         self._owner, self._claimed = {**identity(), "slot": slot, "since": now()}, None
@@ -132,6 +138,8 @@ class TrialQueue:
             run=trial.user_attrs.get("run"),
             config_id=config_id_of(trial),
             seed_number=trial.user_attrs.get("seed_number", 0),
+            extends=extended_number(trial),
+            max_epochs=trial.user_attrs.get("max_epochs"),
         )
 
     @cached_property
@@ -149,21 +157,30 @@ class TrialQueue:
         """Writes the sampled values and queues the repeats of a new configuration.
 
         Returns:
-            The claim with its values; `None` when the trial was lost to another process, or fails here, because it was
-            enqueued with values that cannot be used: the trial is at fault then, and not its worker.
+            The claim with its values; `None` when the trial was lost to another process, or fails here, because of
+            values that cannot be used, or the function that suggests them: the worker is not at fault then.
         """
         if suggestion is None or not claim.is_current(self._handle.storage.get_trial(claim.trial_id)):
             return None
         self._handle.check_lock()
         if suggestion.refusal is not None:
-            self._fail(claim, suggestion.refusal)
+            self._fail(claim, suggestion.refusal, suggestion.log)
             return None
-        suggestion.write()
+        try:
+            suggestion.write()
+        except ValueError as error:
+            self._fail(claim, f"its values do not go with those of other trials: {error}")
+            return None
         if claim.config_id == str(claim.number):
-            self._enqueue_repeats(suggestion.values, {"config_id": claim.config_id}, range(1, self._spec.seeds))
+            attrs = {"config_id": claim.config_id, **suggestion.attrs}
+            self._enqueue_repeats(suggestion.params, attrs, range(1, self._spec.seeds))
         return replace(claim, values=suggestion.values)
 
-    def _fail(self, claim: TrialClaim, reason: str) -> None:
+    def _fail(self, claim: TrialClaim, reason: str, log: str = "") -> None:
+        path = TrialFolder(self._handle.run_dir, claim.number).log
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(log or f"{reason}\n")
         row = {"outcome": "failed", "reason": reason, "attempt": claim.attempt, "finished": now()}
         self._handle.storage.set_trial_user_attr(claim.trial_id, "result", row)
         self._handle.storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)

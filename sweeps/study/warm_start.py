@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from optuna import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 
 from sweeps.spec.space import Space, Values
 
@@ -22,10 +20,12 @@ class OlderTrial:
     Args:
         params: Its values by parameter, as a storage holds them.
         values: Its values of the objectives.
+        constraints: Its constraints, as Optuna has them.
     """
 
     params: Values
     values: list[float]
+    constraints: dict[str, float] = field(default_factory=dict)
 
 
 def store_older_trials(study: Study, older: Sequence[OlderTrial]) -> None:
@@ -41,33 +41,12 @@ def read_older_trials(study: Study, space: Space) -> list[FrozenTrial]:
     trials = []
     for number, values in enumerate(stored, start=1):
         distributions = {name: space.parameters[name].distribution() for name in values["params"]}
-        trial = create_trial(params=values["params"], distributions=distributions, values=values["values"])
+        trial = create_trial(
+            params=values["params"],
+            distributions=distributions,
+            values=values["values"],
+            constraints=values.get("constraints"),
+        )
         trial.number = trial._trial_id = -number
         trials.append(trial)
     return trials[::-1]
-
-
-def with_older_trials(study: Study, older: list[FrozenTrial]) -> Study:
-    """Returns the study as its sampler sees it: with older trials before its own."""
-    if not older:
-        return study
-    seen = copy(study)
-    seen._storage = _StorageWithOlderTrials(study._storage, older)  # type: ignore[assignment]
-    return seen
-
-
-class _StorageWithOlderTrials:
-    """A storage in which older trials come first; everything else is that of the storage behind it."""
-
-    def __init__(self, storage: Any, older: list[FrozenTrial]) -> None:
-        self._storage = storage
-        self._older = older
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Sequence[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        older = self._older if states is None or TrialState.COMPLETE in states else []
-        return [*older, *self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)

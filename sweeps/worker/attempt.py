@@ -17,6 +17,7 @@ from lit_dl.config.keys import Config
 from lit_dl.files import is_disk_full
 from lit_dl.run.epoch_rows import read_rows
 from lit_dl.run.run import Run
+from lit_dl.run.run_config import validates_within_epochs
 from lit_dl.run.run_result import RunLocation, RunResult
 from lit_dl.tracking import Mode
 from sweeps.study.records import now
@@ -46,6 +47,7 @@ class TrialRequest:
         test: Whether a trial that completes is evaluated on the test set.
         timeout_s: Time limit of the trial over all attempts, in seconds; `None`: no limit.
         slot: Number of the worker.
+        divergence: Which values that are not finite are a divergence; see `SweepSpec`.
     """
 
     number: int
@@ -59,6 +61,7 @@ class TrialRequest:
     test: bool
     timeout_s: float | None
     slot: int
+    divergence: str | None = None
 
     def location(self) -> RunLocation:
         """Returns where the run leaves its files; the W&B run is the same for every attempt."""
@@ -70,11 +73,11 @@ def run_attempt(request: TrialRequest, report: Reporter, stop: Any) -> Row:
 
     Args:
         request: The trial.
-        report: Reports the objective of each epoch to the study.
+        report: Reports the objective to the study.
         stop: Anything with `is_set()`; set when the process must stop.
 
     Returns:
-        The trial's row of results: outcome, reason, times, metrics. `untold` holds the objectives by epoch that could
+        The trial's row of results: outcome, reason, times, metrics. `untold` holds the objectives by step that could
         not be reported to the study.
 
     Raises:
@@ -82,7 +85,8 @@ def run_attempt(request: TrialRequest, report: Reporter, stop: Any) -> Row:
     """
     began = perf_counter()
     started = now()
-    pruner = TrialPruner(report, request.metrics)
+    counts_validations = validates_within_epochs(request.config.get("trainer") or {})
+    pruner = TrialPruner(report, request.metrics, counts_validations=counts_validations, divergence=request.divergence)
     try:
         outcome, reason, result = _run_to_end(request, pruner, stop)
     finally:

@@ -10,16 +10,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.results.ranking import ranking, winners
 from sweeps.results.trial_result import TrialResult
+from sweeps.spec.constraint import violations
 from sweeps.spec.spec import SweepSpec
-from sweeps.study.configurations import config_id_of
+from sweeps.study.configurations import config_id_of, extended_number, newest_trials
 from sweeps.trial_folder import TrialFolder
 
 
 class CheckpointRetention:
     """Deletes checkpoints in one run folder, as `keep` of the spec demands.
 
-    Checkpoints of trials that run, or that wait to continue, always stay. Those of the best configuration stay until it
-    has been evaluated on the test set. "Best" is by `sweeps.results.ranking.ranking`, the order that reports show.
+    Checkpoints of trials that run, that wait to continue, or from which an extension goes on, always stay. Those of the
+    best configuration stay until it has been evaluated on the test set. "Best" is by `sweeps.results.ranking.ranking`,
+    the order that reports show.
 
     Args:
         spec: The spec.
@@ -40,7 +42,7 @@ class CheckpointRetention:
         if self.spec.keep == "all":
             return
         trials = list(trials)
-        kept = self._kept(trials, is_over)
+        kept = self._kept(trials, is_over) | _to_be_extended(trials)
         for trial in trials:
             if trial.state.is_finished() and trial.number not in kept and trial.number not in self._gone:
                 shutil.rmtree(TrialFolder(self.run_dir, trial.number).checkpoints, ignore_errors=True)
@@ -59,9 +61,18 @@ class CheckpointRetention:
         return {number for entry in ranked if entry.config_id in best for number in entry.numbers}
 
 
+def _to_be_extended(trials: list[FrozenTrial]) -> set[int | None]:
+    """Returns the trials from whose checkpoints others are to go on."""
+    return {extended_number(trial) for trial in trials if not trial.state.is_finished()}
+
+
 def _results_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[TrialResult]:
     """Returns what `ranking` needs of each completed trial. This runs after every trial, so it does not read more."""
     names = [objective.metric for objective in spec.objectives]
+    violated = {
+        trial.number: violations(spec.constraints, trial.user_attrs.get("result", {}))
+        for trial in (trials if spec.constraints else [])
+    }
     return [
         TrialResult(
             number=trial.number,
@@ -70,7 +81,9 @@ def _results_to_rank(spec: SweepSpec, trials: list[FrozenTrial]) -> list[TrialRe
             config_id=config_id_of(trial),
             value=trial.values[0],
             best=dict(zip(names, trial.values, strict=True)),
+            infeasible=", ".join(violated.get(trial.number, {})),
+            violation=sum(violated.get(trial.number, {}).values()),
         )
-        for trial in trials
+        for trial in newest_trials(trials)
         if trial.state == TrialState.COMPLETE
     ]

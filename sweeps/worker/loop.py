@@ -57,6 +57,7 @@ def work(run_dir: Path, url: str | None, context: WorkerContext, patient: bool =
     study = retry(open_study) if patient else open_study()
     study.retry = retry
     _check_gpus(spec)
+    spec.space.load()  # so that a worker without the module of the function ends, and not each of its trials
     torch.set_num_threads(context.threads)
     context = replace(
         context, study_uid=study.attributes.uid, wandb=resolve_wandb_mode(context.wandb or study.attributes.wandb)

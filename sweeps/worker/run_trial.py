@@ -9,10 +9,15 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from lit_dl.cli.lit_cli import parse_config
 from lit_dl.config.keys import Config, get_key
 from lit_dl.config.overlay import merge, overlay
 from lit_dl.config.yaml_io import load_yaml
+from lit_dl.errors import LitError
+from lit_dl.run.longer_run import go_on_from
+from lit_dl.run.resume import NotResumableError
 from lit_dl.tracking import Mode
+from sweeps.spec.constraint import constraint_values
 from sweeps.spec.spec import SweepSpec, processes_of
 from sweeps.study.records import TrialClaim, TrialOutcome, read_outcome, write_outcome
 from sweeps.trial_folder import TrialFolder
@@ -47,6 +52,8 @@ class WorkerContext:
 def trial_config(spec: SweepSpec, claim: TrialClaim, threads: int) -> Config:
     """Returns the run config of a trial, without defaults and without any path or name of where it runs."""
     config = spec.configuration(claim.values, claim.run, claim.seed_number)
+    if claim.max_epochs is not None:
+        config = merge(config, {"trainer": {"max_epochs": claim.max_epochs}})
     share = max(1, threads // processes_of(config))
     return {**config, "threads": config.get("threads") or share}
 
@@ -79,7 +86,9 @@ def run_trial(
         return outcome  # the worker of an earlier attempt died after this was written and before the study had it
     request = _request(spec, claim, context)
     if spec.retry_out_of_memory:
-        request = replace(request, config=_with_earlier_batch_size(request.config, folder / "config.yaml"))
+        request = replace(request, config=_with_earlier_batch_size(request.config, _earlier_config(claim, context)))
+    if claim.extends is not None:
+        _go_on(TrialFolder(context.run_dir, claim.extends).path, request)
     run: Run = run_group if processes_of(request.config) > 1 else run_attempt
     row = run(request, report, stop)
     while row["outcome"] == "out_of_memory" and spec.retry_out_of_memory and (less := _halved(request.config)):
@@ -107,7 +116,26 @@ def _request(spec: SweepSpec, claim: TrialClaim, context: WorkerContext) -> Tria
         test=spec.evaluate_test == "all",
         timeout_s=spec.trial_timeout_s,
         slot=context.slot,
+        divergence=spec.divergence,
     )
+
+
+def _earlier_config(claim: TrialClaim, context: WorkerContext) -> Path:
+    """Returns the config of an earlier attempt, or of the trial that this one extends."""
+    ours = TrialFolder(context.run_dir, claim.number).config
+    if ours.exists() or claim.extends is None:
+        return ours
+    return TrialFolder(context.run_dir, claim.extends).config
+
+
+def _go_on(shorter: Path, request: TrialRequest) -> None:
+    """Lets a trial resume after the last epoch of the one that it extends, or says in its log why it starts anew."""
+    try:
+        go_on_from(shorter, Path(request.folder), parse_config(request.config))
+    except NotResumableError as error:
+        print(f"{request.folder}: starts anew: {error}", flush=True)
+    except LitError:
+        pass  # of the config, which the attempt reports
 
 
 def _halved(config: Config) -> Config | None:
@@ -134,10 +162,11 @@ def _trial_outcome(spec: SweepSpec, row: Row) -> TrialOutcome:
     if outcome == "completed":
         values = [row.get(f"metrics.{objective.metric}") for objective in spec.objectives]
         if all(value is not None for value in values):
-            return TrialOutcome(TrialState.COMPLETE, values, None, row, untold)  # type: ignore[arg-type]
+            constraints = constraint_values(spec.constraints, row)
+            return TrialOutcome(TrialState.COMPLETE, values, constraints, row, untold)  # type: ignore[arg-type]
         row |= {"outcome": "failed", "reason": "the best epoch has no value of the objective"}
     if outcome in ("diverged", "out_of_memory"):
         # PRUNED with a violated constraint, because samplers ignore failed trials.
-        return TrialOutcome(TrialState.PRUNED, None, outcome, row, untold)
+        return TrialOutcome(TrialState.PRUNED, None, {outcome: 1.0}, row, untold)
     state = TrialState.PRUNED if outcome in ("pruned", "timed_out") else TrialState.FAIL
-    return TrialOutcome(state, None, None, row, untold)
+    return TrialOutcome(state, None, constraint_values(spec.constraints, row, only_known=True), row, untold)

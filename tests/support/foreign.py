@@ -62,10 +62,11 @@ class OftenValidated(Scripted):
 
     Args:
         scores: One a validation, over and over.
+        lr: Step of the weight.
     """
 
-    def __init__(self, scores: list[float]) -> None:
-        super().__init__([])
+    def __init__(self, scores: list[float], lr: float = 1.0) -> None:
+        super().__init__([], lr)
         self.save_hyperparameters()
         self.scores, self.validations = scores, 0
 

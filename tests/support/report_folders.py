@@ -129,10 +129,24 @@ def report(run_dir: Path) -> tuple[Page, str]:
     text = write_report(run_dir).read_text(encoding="utf-8")
     without_plotly = text.replace(get_plotlyjs(), "")
     assert len(without_plotly) == len(text) - len(get_plotlyjs()), "plotly.js must be inlined exactly once"
-    for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', without_plotly):
+    for data in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', without_plotly, re.DOTALL):
         json.loads(data)
         assert "<" not in data, "a text could end the script element"
     return Page(without_plotly), without_plotly
+
+
+def page_data(text: str, name: str) -> Any:
+    """The JSON that a report holds under an id."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)
+    assert found, f"no {name}"
+    return json.loads(found[1])
+
+
+def table_rows(text: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a table that a script fills, by head."""
+    columns = page_data(text, f"{name}-data")["columns"]
+    rows = zip(*(column["values"] for column in columns), strict=True)
+    return [dict(zip([column["name"] for column in columns], row, strict=True)) for row in rows]
 
 
 def named_results(names: list[str], seeds: int = 3) -> list[TrialResult]:

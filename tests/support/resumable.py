@@ -25,7 +25,25 @@ from lit_dl.run.run_result import RunLocation
 Config = dict[str, Any]
 
 _DRAWING = {"model__network__dropout": 0.3, "model__network__norm": "before", "seed_everything": 3}
+_BACKBONE = {"width": [12, 8], "norm": "before", "dropout": 0.2, "input_shape": [1, 8, 8]}  # with random weights
+_FINETUNING: Config = {
+    "model__network__kind": "backbone",
+    "model__network__backbone": {"network": _BACKBONE},
+    "model__network__width": [6],
+    "trainer__max_epochs": 4,
+}
 SETTINGS: dict[str, Config] = {
+    "a backbone unfrozen block by block": {
+        **_FINETUNING,
+        "model__optimizer__name": "momentum",
+        "model__finetune": {"strategy": "gradual", "lr_decay": 0.5, "warmup_epochs": 0.5},
+    },
+    "a backbone unfrozen at once, one step at a time": {
+        **_FINETUNING,
+        "model__optimizer__name": "adam",
+        "model__steps_per_execution": 1,
+        "model__finetune": {"strategy": "lp_ft", "unfreeze_epochs": 2},
+    },
     "momentum, dropout, noise, batch norm": {
         **_DRAWING,
         "model__optimizer__name": "momentum",
@@ -67,6 +85,15 @@ SETTINGS: dict[str, Config] = {
     "warm-up and cosine": {
         "model__schedule__name": "cosine",
         "model__schedule__warmup_epochs": 1.5,
+        "trainer__max_epochs": 4,
+    },
+    "augmentation": {
+        **_DRAWING,
+        "data__augment": [
+            {"class_path": "torchvision.transforms.v2.RandomAffine", "init_args": {"degrees": 20, "shear": 5}},
+            {"class_path": "torchvision.transforms.v2.GaussianNoise"},
+            {"class_path": "torchvision.transforms.v2.ColorJitter", "init_args": {"brightness": 0.3}},
+        ],
         "trainer__max_epochs": 4,
     },
     "long epochs": {"data__batch_size": 2, "model__steps_per_execution": 1, "trainer__max_epochs": 4},

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
+from browser import Browser, program
 from postgresql import Server, binaries
 
 
@@ -29,6 +30,18 @@ def postgresql_server() -> Iterator[Server]:
         yield server
     finally:
         server.close()
+
+
+@contextmanager
+def headless_browser() -> Iterator[Browser]:
+    """Debian's headless Chromium."""
+    if program() is None:
+        missing("Chromium")
+    browser = Browser()
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def require(package: str) -> Any:

@@ -35,11 +35,19 @@ def member(config: Config) -> Member:
 
 
 class Alone:
-    """A run that a Trainer trained: losses without penalties of each step, rows, weights, and the optimizer."""
+    """A run that a Trainer trained: losses without penalties of each step, rows, weights, and the optimizer.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: The run config.
+        nudge: Share by which all initial weights are larger.
+    """
+
+    def __init__(self, config: Config, nudge: float = 0.0) -> None:
         run = built_run(config)
         module: Any = run.module
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.mul_(1 + nudge)
         self.losses: list[float] = []
         inner = module.loss
 

@@ -22,6 +22,7 @@ from bad_input.commands import SWEEPS_COMMANDS
 from bad_input.counts import COUNTS
 from bad_input.files import FILES
 from bad_input.folders import other_directions, used_folder
+from bad_input.functions import FUNCTIONS
 from bad_input.good import GOOD
 from bad_input.launches import COMMAND_LINE, FOLDERS, LAUNCHES, STORAGES
 from bad_input.plugins import PLUGINS
@@ -31,7 +32,7 @@ from bad_input.space import CHOICES, PRESETS, RANGES, RUNS, WHEN
 from bad_input.sweep import ValidSweep, check_line, data_folder, resolved_text, valid_sweep
 from bad_input.types import TYPES
 from bad_input.unknown_keys import UNKNOWN_KEYS
-from bad_input.values import OBJECTIVES, VALUES
+from bad_input.values import CONSTRAINTS, OBJECTIVES, VALUES
 from forked import run_python
 
 from sweeps.cli import main
@@ -48,7 +49,9 @@ KINDS = {
     "when": WHEN,
     "presets": PRESETS,
     "runs": RUNS,
+    "functions": FUNCTIONS,
     "objectives": OBJECTIVES,
+    "constraints": CONSTRAINTS,
     "values": VALUES,
     "classes": CLASSES,
     "plugins": PLUGINS,

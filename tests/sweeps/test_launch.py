@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,9 +21,10 @@ from paths import REPOSITORY
 from stand_in_workers import waits_for_lock
 from sweep_specs import resolved_spec, tiny_spec, write_spec
 
+from lit_dl.config.yaml_io import load_yaml
 from lit_dl.tracking import Mode, logged_rows
-from sweeps.launch import LaunchOptions
-from sweeps.launch import launch as run
+from sweeps.launcher import LaunchOptions
+from sweeps.launcher import launch as run
 from sweeps.results.files import read_results, write_results
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.preflight import Checked
@@ -106,20 +108,54 @@ def test_a_sweep_of_a_foreign_module_leaves_everything(tmp_path: Path) -> None:
     assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
 
 
+def test_a_sweep_of_the_example_of_optimizers(tmp_path: Path) -> None:
+    spec = REPOSITORY / "examples" / "any_optimizer.yaml"
+    done = sweeps("launch", spec, "--run_dir", tmp_path / "run", "--wandb", "disabled", "--set", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    rows = read_results(tmp_path / "run")
+    assert [row.outcome for row in rows] == ["completed"] * 8
+    for row in rows:
+        assert ("model.optimizer.momentum" in row.params) == row.params["model.optimizer.class_path"].endswith("SGD")
+        assert ("model.scheduler.gamma" in row.params) == ("ExponentialLR" in row.params["model.scheduler"])
+    assert sweeps("replay", tmp_path / "run", "--trial", 1).returncode == 0
+
+
+def test_a_sweep_over_a_function_with_a_constraint_goes_on_and_replays(tmp_path: Path) -> None:
+    spec, run_dir = REPOSITORY / "examples" / "define_by_run.yaml", tmp_path / "run"
+    options = ("--run_dir", run_dir, "--wandb", "disabled", *settings({"trainer.max_epochs": 1, "data.points": 200}))
+    for n_trials in (2, 4):
+        done = sweeps("launch", spec, *options, "--n_trials", n_trials)
+        assert done.returncode == 0, done.stderr
+    assert (
+        "examples.define_by_run" not in sys.modules
+    )  # nor does a launcher import it: its check is a process of its own
+    rows = read_results(run_dir)
+    assert [row.state for row in rows] == ["COMPLETE"] * 4
+    for row in rows:
+        assert set(row.params) - {"dropout"} == {"batch_size", "hidden", "lr_per_sample"}
+        config = load_yaml(run_dir / "trials" / f"{row.number:05d}" / "config.yaml")
+        assert config["model"]["init_args"]["lr"] == row.params["batch_size"] * row.params["lr_per_sample"]
+        assert bool(row.infeasible) == (row.parameters > 700)
+    assert sweeps("replay", run_dir, "--trial", 1).returncode == 0
+
+
 def test_a_sweep_that_is_good_enough_stops_and_says_why(tmp_path: Path) -> None:
     spec = write_spec(tmp_path, stop={"value": 0.0}, n_trials=6, **QUICK)
-    for _ in range(2):  # the second launch starts no trial
+    page = tmp_path / "run" / "report.html"
+    for report in (f"report {page}", "no report was written (StorageError: "):  # the second launch starts no trial
         process = launch(tmp_path, spec, "--workers", 1)
         output = finish(process)
         assert process.returncode == 0, output
         assert "stopped: val/acc has reached 0 (trial 0: " in output
         assert "it goes on when stop is changed in the spec, or left out" in output
         assert [trial.number for trial in trials(tmp_path)] == [0]
+        assert report in output
+        if page.is_file():
+            assert "stopped: val/acc has reached 0 (trial 0" in page.read_text()
+            page.unlink()
+            page.mkdir()  # a report that cannot be written fails no sweep
     assert any(name.startswith("test/") for name in read_results(tmp_path / "run")[0].best)
     assert "stopped: val/acc has reached 0 (trial 0" in sweeps("status", tmp_path / "run").stdout
-    report = sweeps("report", tmp_path / "run")
-    assert report.returncode == 0, report.stderr
-    assert "stopped: val/acc has reached 0 (trial 0" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_interrupted_it_ends_soon_leaves_nothing_running_and_goes_on_to_the_same_total(tmp_path: Path) -> None:
@@ -237,7 +273,7 @@ def test_a_worker_that_is_asked_to_end_from_outside_is_replaced(tmp_path: Path) 
 WITHOUT_CHECKS = """
 from sweeps import cli, launch
 from sweeps.spec.preflight import Checked
-launch.check_in_child = lambda spec: Checked(spec, 0, [])
+launch.check_in_child = lambda spec, wandb: Checked(spec, 0, [])
 cli.main()
 """
 
@@ -283,7 +319,7 @@ def test_workers_that_join_are_told_how_trials_are_tracked(
     expected: Mode,
 ) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
     base = {**tiny_spec(tmp_path)["base"], "tracking": {"wandb": of_base}}
     spec = resolved_spec(tmp_path, base=base, tracking={"wandb": of_spec} if of_spec else {})
     order = LaunchOptions(tmp_path / "run", None, asked)
@@ -299,9 +335,9 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
         asked.append(mode)
         return "offline"
 
-    monkeypatch.setattr("sweeps.launch.resolve_wandb_mode", resolve)
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
-    monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
+    monkeypatch.setattr("sweeps.launcher.resolve_wandb_mode", resolve)
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.SweepSupervisor.run", lambda supervisor: 0)
     spec = resolved_spec(tmp_path, tracking={"wandb": "auto"})
     assert run(spec, LaunchOptions(tmp_path / "run", None, None)) == 0
     assert asked == ["auto"]
@@ -310,8 +346,8 @@ def test_the_mode_of_tracking_is_resolved_once(tmp_path: Path, monkeypatch: pyte
 def test_a_launch_says_how_many_older_trials_it_learns_from_and_stores_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sweeps.launch.check_in_child", lambda spec: Checked(spec, 0, []))
-    monkeypatch.setattr("sweeps.launch.SweepSupervisor.run", lambda supervisor: 0)
+    monkeypatch.setattr("sweeps.launcher.check_in_child", lambda spec, wandb: Checked(spec, 0, []))
+    monkeypatch.setattr("sweeps.launcher.SweepSupervisor.run", lambda supervisor: 0)
     older = tmp_path / "older"
     older.mkdir()
     (older / "spec.yaml").write_text(resolved_spec(tmp_path).dump())

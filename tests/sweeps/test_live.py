@@ -123,3 +123,18 @@ def test_several_objectives_are_shown_as_their_front(tmp_path: Path) -> None:
     assert "Pareto front of val/acc, ms" in lines[3]
     assert [line.split()[:4] for line in lines[5:7]] == [["1", "1", "0.95", "9"], ["2", "0", "0.9", "5"]]
     assert any(line.startswith("Pareto front: trials 1, 0; their files") for line in lines)
+
+
+def test_a_trial_that_violates_a_constraint_is_called_infeasible_and_by_what(tmp_path: Path) -> None:
+    shown, text = view(tmp_path, terminal=False)
+    result = replace(RESULTS[0], infeasible="latency_ms 7.1 is above 5", violation=0.42)
+    shown.update(status(best=None), [])
+    shown.update(status(best=None, none_feasible="none"), [result])
+    shown.end(status(best=None, infeasible=1, state="finished"), [result], tmp_path)
+    lines = text.getvalue()
+    assert "trial 1 infeasible after 8 epochs, 9.5 s, 0.9712: latency_ms 7.1 is above 5; lr=0.01235" in lines
+    assert "none feasible yet" in lines
+    assert "(infeasible: latency_ms 7.1 is above 5) lr=0.01235" in lines
+    assert "no completed trial meets the constraints; the nearest is trial 1: latency_ms 7.1 is above 5" in lines
+    assert "1 completed (1 infeasible)" in lines
+    assert "best:" not in lines

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from optuna.storages import RDBStorage
 from postgresql import Server
+from studies import study_spec
 from sweep_specs import resolved_spec
 
-from lit_dl.errors import LitError, StorageError
-from sweeps.run_folder import join_folder, open_folder
+from lit_dl.errors import ConfigError, LitError, StorageError
+from sweeps.run_folder import check_same, join_folder, open_folder
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.study import SharedStudy
@@ -145,3 +146,11 @@ def test_a_fault_of_ours_leaves_everything_to_look_at(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         launch(tmp_path / "run", RuntimeError(), "spec.yaml")
     assert names_in(tmp_path / "run") == ["lock", "spec.yaml"]
+
+
+def test_a_folder_that_began_with_choices_equal_in_python_goes_on(tmp_path: Path) -> None:
+    spec = study_spec(space={"model.step": {"choices": [1, 1.0]}})
+    with pytest.raises(ConfigError, match=r"1 and 1\.0"):
+        check_same(tmp_path, spec)
+    (tmp_path / "spec.yaml").write_text(spec.dump())
+    check_same(tmp_path, load_spec(tmp_path / "spec.yaml"))

@@ -41,7 +41,7 @@ def refused(*argv: str | Path) -> str:
             "model: {class_path: foreign.Ones}",
             "model.class_path: must be a LightningModule, or a function whose return annotation is one; ",
         ),
-        ("data: {class_path: Ones}", "data.class_path: must be an import path, package.module.Class; got 'Ones'"),
+        ("data: {class_path: Ones}", "data.class_path: must be an import path, package.module.name; got 'Ones'"),
         ("tracking: {wandb: maybe}", "tracking.wandb: 'maybe' is not one of auto, offline, online, disabled"),
         ("model: {optimizer: {name: adma}}", "model.optimizer.name: 'adma' is not one of sgd, momentum"),
         ("model: {class_path: foreign.Bare, hiden: 2}", "model.hiden: no such key; did you mean 'model.hidden'?"),

@@ -12,6 +12,7 @@ from lit_dl.config.keys import normalize
 from lit_dl.config.overlay import merge
 from lit_dl.config.yaml_io import dump_yaml, load_yaml, parse_yaml
 from lit_dl.modules.supervised import SupervisedModule
+from lit_dl.run.run_result import RunLocation
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.preflight import check_spec
 
@@ -19,10 +20,34 @@ FITS = sorted((REPOSITORY / "configs" / "fit").glob("*.yaml"))
 SWEEPS = sorted([*(REPOSITORY / "configs" / "sweeps").rglob("*.yaml"), *(REPOSITORY / "examples").glob("*.yaml")])
 
 
+LIMITS = {
+    "max_epochs": 1,
+    "limit_train_batches": 2,
+    "limit_val_batches": 1,
+    "accelerator": "cpu",
+    "check_val_every_n_epoch": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the run that `transfer.yaml` starts from."""
+    path = tmp_path_factory.mktemp("work")
+    config = merge(normalize(load_yaml(REPOSITORY / "configs" / "fit" / "mnist_mlp.yaml")), {"trainer": LIMITS})
+    location = RunLocation(path / "runs" / "mnist_mlp", "mnist_mlp", wandb="disabled")
+    run = build_run(config, location)
+    run.open()
+    run.fit()
+    run.close()
+    return path
+
+
 @pytest.mark.parametrize("path", FITS, ids=lambda path: path.stem)
-def test_a_run_config_trains_and_validates_and_so_does_what_is_written_of_it(path: Path) -> None:
-    limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu"}
-    run = build_run(merge(normalize(load_yaml(path)), {"trainer": limits}))
+def test_a_run_config_trains_and_validates_and_so_does_what_is_written_of_it(
+    folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    run = build_run(merge(normalize(load_yaml(path)), {"trainer": LIMITS}))
     run.fit()
     assert isinstance(run.module, SupervisedModule)
     assert set(run.module.logged()) <= set(run.rows[0])

@@ -87,9 +87,9 @@ def test_normal_keys(key: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("config", "paths"),
     [
-        ({}, ("lit_dl.Classifier", "lit_dl.MNISTDataModule")),
+        ({}, ("lit_dl.Classifier", "lit_dl.ImageDataModule")),
         ({"model": {"class_path": "mine.Net"}}, ("mine.Net", None)),
-        ({"model": {"class_path": "mine.Net"}, "data": {}}, ("mine.Net", "lit_dl.MNISTDataModule")),
+        ({"model": {"class_path": "mine.Net"}, "data": {}}, ("mine.Net", "lit_dl.ImageDataModule")),
         ({"data": {"class_path": "mine.Data"}}, ("lit_dl.Classifier", "mine.Data")),
     ],
 )

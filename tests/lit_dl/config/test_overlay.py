@@ -14,6 +14,7 @@ from lit_dl.config.yaml_io import parse_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.modules.supervised import SupervisedModule
 from lit_dl.nn.activations import ACTIVATIONS
+from lit_dl.nn.backbone_config import BackboneConfig
 from lit_dl.nn.losses import LOSSES, check_outputs, loss_options
 from lit_dl.nn.network_config import NetworkConfig
 from lit_dl.nn.networks import check_network
@@ -121,6 +122,7 @@ def test_what_applies_to_a_normalization_is_what_the_network_takes(norm: Any, no
 
 def test_every_key_of_the_table_is_one_of_ours() -> None:
     keys = {f"model.network.{field.name}" for field in fields(NetworkConfig)}
+    keys |= {f"model.network.backbone.{field.name}" for field in fields(BackboneConfig)}
     keys |= {f"model.{name}" for name in signature(SupervisedModule.__init__).parameters}
     assert set(APPLIES) | {key for rows in APPLIES.values() for key in rows} <= keys
 

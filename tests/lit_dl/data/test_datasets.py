@@ -19,11 +19,11 @@ from torchvision import datasets as torchvision_datasets
 
 from lit_dl.cli.lit_cli import build_run
 from lit_dl.data.datasets import DATASETS, DatasetName, cache_folder, fetch_dataset, read_dataset
-from lit_dl.data.mnist import MNISTDataModule
+from lit_dl.data.images import ImageDataModule
 from lit_dl.errors import DataError
 
 Write = Callable[..., None]
-DOWNLOADED = [name for name, dataset in DATASETS.items() if dataset.is_downloaded]
+DOWNLOADED = [name for name, dataset in DATASETS.items() if dataset.download == "always"]
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: refused at once
 LETTER = np.array([[0, 9, 0], [0, 9, 0], [0, 9, 9]], np.uint8)  # an L, upright
 
@@ -83,10 +83,10 @@ def test_files_in_torchvisions_layout_need_no_network(
     no_network(monkeypatch)
     dataset = DATASETS[name]
     place(name, tmp_path / dataset.folder / "raw", write, zipped)
-    data = MNISTDataModule(str(tmp_path), name, batch_size=4, validation=2, scaling="none")
+    data = ImageDataModule(str(tmp_path), name, batch_size=4, validation=2, scaling="none")
     data.prepare_data()
     data.setup("fit")
-    assert data.classes == len(dataset.labels or ())
+    assert data.num_classes == len(dataset.labels or ())
     for part in ("train", "test"):
         images, labels = parts(name)[dataset.file_prefix(part)]
         digits = read_dataset(name, tmp_path, part)
@@ -166,7 +166,7 @@ def test_a_set_is_downloaded_once_into_torchvisions_layout(
 ) -> None:
     url, served, asked = server
     names = serve_kmnist(url, served, monkeypatch)
-    data = MNISTDataModule(str(tmp_path / "data"), "kmnist", batch_size=4, validation=2)
+    data = ImageDataModule(str(tmp_path / "data"), "kmnist", batch_size=4, validation=2)
     data.prepare_data()
     data.prepare_data()
     assert asked == [f"/{name}" for name in names for _ in range(2)]  # torchvision asks once more, for redirections

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lit_dl.data.idx import ASSETS, MNIST_MD5, read_idx_pair
-from lit_dl.data.mnist import MNISTDataModule
+from lit_dl.data.images import ImageDataModule
 from lit_dl.errors import DataError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -112,9 +112,9 @@ def test_fewer_labels_than_images(tmp_path: Path, write: Write) -> None:
 def test_content_other_than_mnists_passes_as_idx_and_not_as_mnist(tmp_path: Path, write: Write) -> None:
     write(tmp_path, "train", PICTURES, NUMBERS)
     digest = md5((tmp_path / IMAGES).read_bytes()).hexdigest()
-    MNISTDataModule(str(tmp_path), dataset="idx", batch_size=2, validation=2).setup("fit")
+    ImageDataModule(str(tmp_path), dataset="idx", batch_size=2, validation=2).setup("fit")
     with pytest.raises(DataError) as caught:
-        MNISTDataModule(str(tmp_path), dataset="mnist", batch_size=2, validation=2).setup("fit")
+        ImageDataModule(str(tmp_path), dataset="mnist", batch_size=2, validation=2).setup("fit")
     assert str(caught.value) == (
         f"{tmp_path / IMAGES}: is not MNIST's (MD5 {digest}); copy it again, or set data.dataset to idx for a set of"
         " your own"

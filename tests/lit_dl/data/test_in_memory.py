@@ -135,7 +135,7 @@ def test_batches_are_cut_on_the_device_that_trains(split: str) -> None:
 
 def test_the_shape_is_that_of_one_input() -> None:
     assert made().shape == [2]
-    assert made().classes is None
+    assert made().num_classes is None
 
 
 def test_the_seed_of_the_run_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

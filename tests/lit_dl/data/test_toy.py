@@ -83,7 +83,7 @@ def test_a_gate_is_its_truth_table_in_every_split(gate: Gate) -> None:
         assert (inputs.dtype, labels.dtype) == (torch.float32, torch.int64)
         assert inputs.tolist() == [list(row) for row in ROWS]
         assert labels.tolist() == [int(OPERATORS[gate](*row)) for row in ROWS]
-    assert (data.shape, data.classes) == ([2], 2)
+    assert (data.shape, data.num_classes) == ([2], 2)
 
 
 def test_every_gate_is_tried() -> None:

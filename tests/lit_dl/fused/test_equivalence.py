@@ -172,7 +172,21 @@ def choices(options: dict[str, list[Any]]) -> st.SearchStrategy[Config]:
     return st.fixed_dictionaries({key: st.sampled_from(values) for key, values in options.items()})
 
 
-def check(config: MakeConfig, shape: Config, numbers: list[Config], precision: str, epochs: int) -> None:
+TOLERANCE = {"32-true": 1e-5, "64-true": 1e-12}
+ROUNDING = {"32-true": 2.0**-23, "64-true": 2.0**-52}
+
+
+def check(config: MakeConfig, shape: Config, numbers: list[Config], precision: str, epochs: int, chaos: float) -> None:
+    """Compares each member with its lone run.
+
+    Args:
+        config: Makes the base.
+        shape: What all members have.
+        numbers: What each has.
+        precision: Of the Trainer.
+        epochs: How long they train.
+        chaos: How many times the difference that rounding of the initial weights alone makes in a lone run is allowed.
+    """
     general: Config = {"trainer.max_epochs": epochs, "trainer.precision": precision, "model.optimizer.lr": 0.002}
     general["early_stopping.patience"] = None
     if precision == "32-true" and shape["model.network.activation"] in KINKED:
@@ -180,7 +194,10 @@ def check(config: MakeConfig, shape: Config, numbers: list[Config], precision: s
     configs = [overlay(config(), {**general, **shape, **own}) for own in numbers]
     together = Together(configs, epochs)
     for place, one in enumerate(configs):
-        assert difference(together.losses[place], Alone(one).losses) < {"32-true": 1e-5, "64-true": 1e-12}[precision]
+        alone, allowed = Alone(one).losses, TOLERANCE[precision]
+        if chaos:
+            allowed += chaos * difference(Alone(one, nudge=ROUNDING[precision]).losses, alone)
+        assert difference(together.losses[place], alone) < allowed
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
@@ -189,7 +206,7 @@ def check(config: MakeConfig, shape: Config, numbers: list[Config], precision: s
 def test_members_of_any_kind_learn_what_they_learn_alone(
     config: MakeConfig, precision: str, shape: Config, numbers: list[Config]
 ) -> None:
-    check(config, shape, numbers, precision, EPOCHS)
+    check(config, shape, numbers, precision, EPOCHS, chaos=0)
 
 
 @pytest.mark.slow
@@ -201,4 +218,5 @@ def test_members_of_any_kind_learn_what_they_learn_alone(
 def test_members_of_any_kind_learn_the_same_for_200_steps(
     config: MakeConfig, precision: str, shape: Config, numbers: list[Config]
 ) -> None:
-    check(config, shape, numbers, precision, 17)
+    # Some networks enlarge the rounding of a single step a thousand times in 200 steps, alone as well.
+    check(config, shape, numbers, precision, 17, chaos=100)

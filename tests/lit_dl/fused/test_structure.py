@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lit_dl import Classifier, MNISTDataModule
+from lit_dl import Classifier, ImageDataModule
 from lit_dl.config.overlay import overlay
 from lit_dl.data.toy import LinearRegressionDataModule, LogicGateDataModule
 from lit_dl.fused.parameters import rule_name
@@ -31,8 +31,10 @@ GROUPS = {
 }
 # What must be equal, as decided when the option was new.
 _NETWORK = ["kind", "depth", "width", "activation", "negative_slope", "pieces", "bias", "residual", "input_shape"]
+_NETWORK += ["backbone"]
 _NETWORK += ["norm", "norm_type", "norm_momentum", "norm_eps", "output_activation", "outputs"]
 _DATA = ["dataset", "data_dir", "validation", "batch_size", "scaling", "test_unscaled", "drop_last", "target"]
+_DATA += ["image_size", "channels", "classes", "train_samples", "augment", "download"]
 _DATA += ["gate", "shuffle", "samples", "inputs", "noise"]
 MUST_BE_EQUAL = {
     *(f"model.network.{name}" for name in _NETWORK),
@@ -43,6 +45,7 @@ MUST_BE_EQUAL = {
     "model.loss",
     "model.defaults",
     "model.compile",
+    "model.finetune",
 }
 
 
@@ -53,7 +56,7 @@ def arguments(cls: type) -> list[str]:
 def test_every_option_has_a_decision() -> None:
     ours = {f"model.{name}" for name in arguments(SupervisedModule) if name not in GROUPS}
     ours |= {f"model.{group}.{field.name}" for group, cls in GROUPS.items() for field in fields(cls)}
-    for data in (MNISTDataModule, LogicGateDataModule, LinearRegressionDataModule):
+    for data in (ImageDataModule, LogicGateDataModule, LinearRegressionDataModule):
         ours |= {f"data.{name}" for name in arguments(data)}
     undecided = ours - MAY_DIFFER - MUST_BE_EQUAL
     assert not undecided, f"may members of a stack differ in {sorted(undecided)}? See lit_dl/fused/structure.py"
@@ -114,6 +117,8 @@ ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "data": ({"data": {"class_path": "foreign.Ones"}}, "data.class_path: only data in memory"),
     "optimizer": ({"model": {"optimizer": {"name": "torch.optim.Rprop"}}}, "model.optimizer.name: only sgd, "),
     "compile": ({"model": {"compile": True}}, "model.compile: "),
+    "backbone": ({"model": {"network": {"kind": "backbone"}}}, "model.network.kind: only mlp and cnn"),
+    "augmentation": ({"data": {"augment": [{"class_path": "a.B"}]}}, "data.augment: "),
     "devices": ({"trainer": {"devices": 2}}, "trainer.devices: a fused run has 'auto'; got 2"),
     "accumulation": ({"trainer": {"accumulate_grad_batches": 2}}, "trainer.accumulate_grad_batches: "),
     "steps": ({"trainer": {"max_steps": 7}}, "trainer.max_steps: a fused run has -1; got 7"),

@@ -194,7 +194,7 @@ def test_validating_within_an_epoch_leaves_the_training_figures_whole(config: Ma
     at_end = trained(config(model__steps_per_execution=steps))[1]
     within = trained(config(model__steps_per_execution=steps, trainer__val_check_interval=0.5))[1]
     for name in ("train/loss", "train/acc"):
-        assert [row[name] for row in within] == [row[name] for row in at_end]
+        assert [row[name] for row in within if name in row] == [row[name] for row in at_end]
 
 
 # Metrics and predictions of every kind of output

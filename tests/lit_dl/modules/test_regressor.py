@@ -147,6 +147,6 @@ def test_classes_need_a_classifier(digits_dir: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         build_run(settings).check()
     assert str(caught.value) == (
-        "model.class_path: must be a lit_dl.Classifier for the classes of data.class_path=MNISTDataModule; "
+        "model.class_path: must be a lit_dl.Classifier for the classes of data.class_path=ImageDataModule; "
         "got Regressor"
     )

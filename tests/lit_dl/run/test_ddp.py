@@ -60,6 +60,14 @@ ALIKE: dict[str, Config] = {
     },
     "schedule": {"model.schedule.name": "one_cycle", **UNEVEN},
     "drop last": {"data.drop_last": True, **UNEVEN},
+    "augmentation": {
+        "data.augment": [
+            {"class_path": "torchvision.transforms.v2.RandomAffine", "init_args": {"degrees": 20, "shear": 5}},
+            {"class_path": "torchvision.transforms.v2.GaussianNoise"},
+            {"class_path": "torchvision.transforms.v2.ColorJitter", "init_args": {"brightness": 0.3}},
+        ],
+        **UNEVEN,
+    },
     "validation within an epoch": {"trainer.val_check_interval": 5, **UNEVEN},
     "dropout": {"model.network.dropout": 0.3, "model.network.input_noise": 0.1, **UNEVEN},
     "cnn": {"model.network.kind": "cnn", "data.batch_size": 13},

@@ -45,6 +45,16 @@ def test_classes_without_arguments_are_taken(train: Train) -> None:
     assert set(result.metrics) == {"my_loss"}
 
 
+def test_a_callback_that_demands_a_logger_runs_without_tracking(train: Train, tmp_path: Path) -> None:
+    settings = scripted([2.0, 1.0])
+    settings["trainer"]["callbacks"] = ["LearningRateMonitor", "ModelCheckpoint"]
+    run, result = train(settings, tmp_path / "run")
+    assert result.metrics["score"] == 1.0
+    assert run.tracker is None
+    assert run.trainer.log_dir == run.trainer.default_root_dir
+    assert list((tmp_path / "run" / "checkpoints" / "ModelCheckpoint").glob("epoch=1*.ckpt"))
+
+
 def test_a_foreign_checkpoint_loads_in_plain_python(train: Train, tmp_path: Path) -> None:
     from foreign import Scripted
 

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger
 from lit_dl.errors import ConfigError
 from lit_dl.run.early_stopping import EarlyStopping, early_stopping
 from lit_dl.run.epoch_rows import best_row, read_rows
-from lit_dl.run.pruner import EpochEnd
+from lit_dl.run.pruner import Moment
 from lit_dl.run.recorder import RunRecorder
 from lit_dl.run.recorder_callbacks import RecordEpoch
 from lit_dl.run.run_config import EarlyStoppingConfig
@@ -87,7 +87,7 @@ class Recorded:
             temporary.replace(path)
 
         must_stop = self.recorder.end_epoch(
-            EpochEnd(epoch, {"score": score, **metrics}, True, False, save, lambda value: value)
+            Moment(epoch, {"score": score, **metrics}, True, False, save, lambda value: value)
         )
         if complete:
             self.recorder.complete_epoch(save)
@@ -129,14 +129,18 @@ def test_a_killed_epoch_is_rolled_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trainer", "scores", "tells", "best"),
     [
-        ({"val_check_interval": 0.5}, [3.0, 2.0, 0.5, 1.0, 9.0, 9.0], "score", 2),
-        ({"check_val_every_n_epoch": 2}, [1.0], "trained", 1),
+        ({"val_check_interval": 0.5}, [3.0, 2.0, 0.5, 1.0, 9.0, 9.0], "score", 6),
+        ({"val_check_interval": 0.5}, [3.0, 2.0, 1.0, 0.5, 9.0, 9.0], "score", 8),
+        ({"val_check_interval": 3}, [3.0, 1.0, 2.0], "score", 7),
+        ({"val_check_interval": 3, "check_val_every_n_epoch": None}, [3.0, 2.0, 2.5, 1.0], "score", 12),
+        ({"val_check_interval": 0.5, "check_val_every_n_epoch": 2}, [3.0, 1.0, 2.0], "score", 8),
+        ({"check_val_every_n_epoch": 2}, [1.0], "trained", 4),
     ],
 )
-def test_the_best_checkpoint_is_of_the_best_epoch_however_often_is_validated(
+def test_row_and_best_checkpoint_are_of_one_moment_however_often_is_validated(
     train: Train, tmp_path: Path, trainer: Config, scores: list[float], tells: str, best: int
 ) -> None:
-    """Lightning's ModelCheckpoint kept the weights of a validation within an epoch, or those of a later epoch."""
+    """`best` is the step of the best validation, of four an epoch."""
     config = {
         "model": {"class_path": "foreign.OftenValidated", "init_args": {"scores": scores}},
         "trainer": {"max_epochs": 3, "accelerator": "cpu", **trainer},
@@ -144,9 +148,12 @@ def test_the_best_checkpoint_is_of_the_best_epoch_however_often_is_validated(
         "tracking": {"wandb": "disabled"},
     }
     run, result = train(config, tmp_path / "run")
-    assert (result.best_epoch, result.metrics[tells]) == (best, min(row[tells] for row in run.rows))
+    least = min(row[tells] for row in run.rows if tells in row)
+    assert (result.best_epoch, result.metrics[tells]) == (-(-best // 4), least)
     saved = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
-    assert saved["state_dict"]["weight"] == run.module.weight == 4 * best  # steps of an epoch
+    assert saved["state_dict"]["weight"] == run.module.weight == best
+    row = next(row for row in run.rows if row.get(tells) == least)
+    assert row.get("global_step", 4 * row["epoch"]) == best
 
 
 def test_a_metric_that_is_never_logged_is_named(train: Train, tmp_path: Path) -> None:
@@ -204,8 +211,8 @@ def test_only_a_metric_that_was_asked_for_must_be_there() -> None:
     default = early_stopping(EarlyStoppingConfig(), "val/loss")
     assert named is not None
     assert default is not None
-    with pytest.raises(ConfigError, match=r"^early_stopping\.monitor: 'score' is never logged"):
-        named.check({"other": 1.0})
+    assert (named.is_required, default.is_required) == (True, False)
+    assert not named.check({"other": 1.0})
     assert not default.check({"other": 1.0})
 
 

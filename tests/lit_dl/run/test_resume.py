@@ -19,9 +19,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from resumable import SETTINGS, At, Interrupted, Stopper, compare, foreign, outcome, run_in
 
-from lit_dl.callbacks.generator_states import global_states, set_global_states
 from lit_dl.cli.lit_cli import build_run
 from lit_dl.config.overlay import merge
+from lit_dl.randomness import global_states, set_global_states
 from lit_dl.run.epoch_rows import read_rows
 from lit_dl.run.run_result import RunLocation
 

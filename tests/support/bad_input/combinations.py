@@ -78,7 +78,7 @@ COMBINATIONS = [
     Case("classifier_of_values", "model.class_path: ", ("Regressor", "LinearRegressionDataModule", "got Classifier"),
          base={**LINE, "model.class_path": "lit_dl.Classifier", "model.loss": "mse"},
          spec={"objective": {"metric": "val/loss", "direction": "minimize"}}),
-    Case("regressor_of_classes", "model.class_path: ", ("Classifier", "MNISTDataModule", "got Regressor"),
+    Case("regressor_of_classes", "model.class_path: ", ("Classifier", "ImageDataModule", "got Regressor"),
          base={"model.class_path": "lit_dl.Regressor"}, spec=LINE_SPEC),
     Case("accuracy_of_regressor", "objective.metric: ", ("'val/acc'", "never logged", "val/rmse"), base=LINE),
     Case("two_outputs_of_one_value", "model.network.outputs: ", ("1", "got 2"), spec=LINE_SPEC,

@@ -18,6 +18,17 @@ def sweep_folder(folder: Path, resolved: str) -> Iterator[None]:
 
 
 @contextmanager
+def begun_study(folder: Path, resolved: str) -> Iterator[None]:
+    """A run folder of the valid sweep, with a study in which no trial has completed."""
+    from sweeps.spec.parse_spec import load_spec
+    from sweeps.study.study import SharedStudy
+
+    with sweep_folder(folder, resolved):
+        SharedStudy(folder / RUN_DIR, load_spec(folder / RUN_DIR / "spec.yaml"), create=True)
+        yield
+
+
+@contextmanager
 def broken_sweep_folder(folder: Path, resolved: str) -> Iterator[None]:
     with sweep_folder(folder, resolved):
         (folder / RUN_DIR / "spec.yaml").write_text("base: {\nname: [")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bad_input.case import DROP, LR, RUN_DIR, WIDTH, Case, between
 from bad_input.folders import (
+    begun_study,
     broken_sweep_folder,
     damaged_journal,
     file_in_place,
@@ -26,6 +27,15 @@ COMMAND_LINE = [
     Case("n_trials_not_yaml", "--n_trials", ("YAML",), args=("--n_trials=[",)),
     Case("run_dir_empty", "--run_dir: ", ("empty",), args=("--run_dir=",)),
     Case("set_unclear", "trainer: ", ("mapping",), args=("--set", "trainer=2")),
+    Case("extend_nothing", "--extend: ", ("20", "+10", "'0'"), args=("--extend", "0")),
+    Case("extend_by_nothing", "--extend: ", ("20", "+10", "'+0'"), args=("--extend", "+0")),
+    Case("extend_by_less", "--extend: ", ("20", "+10", "'-5'"), args=("--extend=-5",)),
+    Case("extend_text", "--extend: ", ("20", "+10", "'long'"), args=("--extend", "long")),
+    Case("extend_empty", "--extend: ", ("20", "+10", "''"), args=("--extend=",)),
+    Case("extend_half", "--extend: ", ("20", "+10", "'2.5'"), args=("--extend", "2.5")),
+    Case("extend_best_none", "--extend_best: ", ("1 or more", "'0'"), args=("--extend", "9", "--extend_best", "0")),
+    Case("extend_best_text", "--extend_best: ", ("1 or more", "'all'"), args=("--extend", "9", "--extend_best", "all")),
+    Case("extend_best_alone", "--extend_best: ", ("must come with --extend",), args=("--extend_best", "3")),
     Case("wandb_online_without_key", "--wandb: ", ("online", "key"), args=("--wandb", "online")),
 ]
 
@@ -65,6 +75,18 @@ FOLDERS = [
     Case("other_name", "name: ", ("began with", "'other'", "'sweep'"), spec={"name": "other"},
          args=("--run_dir", RUN_DIR), setting=sweep_folder),
     Case("journal_damaged", RUN_DIR, ("study.journal",), setting=damaged_journal),
+    Case("extend_new", "--extend: ", ("completed trials", f"{RUN_DIR} has none"), args=("--extend", "9")),
+    Case("extend_not_begun", "--extend: ", ("completed trials", f"{RUN_DIR} has none"), args=("--extend", "9"),
+         setting=sweep_folder),
+    Case("extend_running", f"{RUN_DIR}: ", ("in use", "process "), args=("--extend", "9"), setting=used_folder),
+    Case("extend_nothing_completed", "--extend: ", ("completed trials", f"{RUN_DIR} has none"), args=("--extend", "9"),
+         setting=begun_study),
+    Case("extend_by_steps", "--extend: ", ("trainer.max_steps=9 ends these",), args=("--extend", "9"),
+         base={"trainer.max_steps": 9}),
+    Case("extend_endless", "--extend: ", ("trainer.max_epochs=-1",), args=("--extend", "9"),
+         base={"trainer.max_epochs": -1}),
+    Case("extend_swept", "--extend: ", ("trainer.max_epochs in space",), args=("--extend", "9"),
+         space={"trainer.max_epochs": between(1, 4)}),
     Case("lock_is_folder", RUN_DIR, ("lock",), setting=lock_is_folder),
 ]
 

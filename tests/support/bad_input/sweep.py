@@ -20,7 +20,7 @@ import pytest
 import torch
 import yaml
 
-import sweeps.launch
+import sweeps.launcher
 import sweeps.study.storage
 from bad_input.case import BASE, DROP, SWEEP, Case
 from sweeps.engines.local import LocalEngine
@@ -142,7 +142,7 @@ def valid_sweep(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valid
     def start(engine: LocalEngine) -> None:
         pytest.fail("a worker was started")
 
-    monkeypatch.setattr(sweeps.launch, "check_in_child", check_spec)
+    monkeypatch.setattr(sweeps.launcher, "check_in_child", check_spec)
     monkeypatch.setattr(preflight, "complete_base", complete_once)
     monkeypatch.setattr(sweeps.study.storage, "_CONNECT_TIMEOUT_S", 5.0)
     monkeypatch.setattr(LocalEngine, "start", start)

@@ -73,5 +73,4 @@ TYPES = [
     Case("model_class_list", "model.class_path: ", ("import path", "['Net']"),
          base={"model": {"class_path": ["Net"]}}),
     Case("callbacks_number", "trainer.callbacks: ", ("5",), base={"trainer.callbacks": 5}),
-    Case("early_stopping_null", "early_stopping: ", ("mapping",), base={"early_stopping": None}),
 ]

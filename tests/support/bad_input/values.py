@@ -28,6 +28,30 @@ OBJECTIVES = [
          spec={"objective": [{"metric": "val/acc", "direction": "maximize"}] * 2}),
 ]
 
+CONSTRAINTS = [
+    Case("direction_word", "constraints.latency_ms.max: ", ("no such bound", "write high", "low"),
+         spec={"constraints": {"latency_ms": {"max": 5}}}),
+    Case("near_miss", "constraints.latency_ms.hihg: ", ("'high'",), spec={"constraints": {"latency_ms": {"hihg": 5}}}),
+    Case("low_above_high", "constraints.latency_ms.low: ", ("high=5", "got 7"),
+         spec={"constraints": {"latency_ms": {"low": 7, "high": 5}}}),
+    Case("no_number", "constraints.latency_ms.high: ", ("finite number", "'fast'"),
+         spec={"constraints": {"latency_ms": {"high": "fast"}}}),
+    Case("not_finite", "constraints.latency_ms.high: ", ("finite number", "inf"),
+         spec={"constraints": {"latency_ms": {"high": float("inf")}}}),
+    Case("number_alone", "constraints.latency_ms: ", ("{high: 5}", "got 5"), spec={"constraints": {"latency_ms": 5}}),
+    Case("empty", "constraints.latency_ms: ", ("low, high or both", "{}"), spec={"constraints": {"latency_ms": {}}}),
+    Case("list", "constraints: ", ("mapping", "[5]"), spec={"constraints": [5]}),
+    Case("never_logged", "constraints.val/los: ", ("never logged", "'val/loss'"),
+         spec={"constraints": {"val/los": {"high": 5}}}),
+    Case("never_logged_in_a_step", "constraints.latency_ms: ", ("never logged", "val/loss"),
+         spec={"constraints": {"latency_ms": {"high": 5}}, "check": "step"}),
+    Case("near_miss_of_a_figure", "constraints.peak_memory: ", ("never logged", "'peak_memory_bytes'"),
+         spec={"constraints": {"peak_memory": {"high": 5}}, "check": "step"}),
+    Case("of_the_test_set", "constraints.test/acc: ", ("never logged",),
+         spec={"constraints": {"test/acc": {"low": 0.5}}, "check": "step"}),
+    Case("singular", "constraint: ", ("'constraints'",), spec={"constraint": {"latency_ms": {"high": 5}}}),
+]
+
 VALUES = [
     Case("depth_negative", "model.network.depth: ", ("0 or more", "got -2"), base={"model.network.depth": -2},
          silent_about="space."),

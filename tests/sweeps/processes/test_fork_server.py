@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import psutil
 import pytest
 
 from sweeps.processes import fork_server as module
@@ -59,3 +63,14 @@ def test_a_server_that_has_forked_nothing_is_not_waited_for() -> None:
     assert process is not None
     server.close()
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_server_imports_from_where_its_client_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook may have added the folder of this package to `sys.path`, or that of another version of it."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    server = ForkServer()
+    server.start()
+    assert server._process is not None
+    environment = psutil.Process(server._process.pid).environ()
+    server.close()
+    assert environment["PYTHONPATH"].split(os.pathsep) == sys.path

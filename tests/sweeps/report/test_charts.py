@@ -13,7 +13,7 @@ from report_folders import (
     with_params,
 )
 
-from sweeps.report import history, importances, learning_curves, time_spent
+from sweeps.report import history, importances, time_spent
 from sweeps.report.formatting import short_names, shorten
 from sweeps.report.plot_style import OUTCOMES, WORSE_TO_BETTER, axis_ticks, color_of, value_axis
 from sweeps.report.sweep_data import read_sweep
@@ -36,17 +36,6 @@ def test_importances_say_why_not(tmp_path: Path) -> None:
     assert "no parameter of the space varies" in importances.panel(read_sweep(run_folder(tmp_path / "same", same))).note
     equal = [with_params(n, "completed", 0.5) for n in range(9)]
     assert "same value" in importances.panel(read_sweep(run_folder(tmp_path / "equal", equal))).note
-
-
-def test_curves(mixed: Path) -> None:
-    panel = learning_curves.panel(read_sweep(mixed))
-    traces = {trace.legendgroup: trace for trace in panel.figure.data}
-    assert set(traces) == {"best configuration", "completed", "pruned", "interrupted"}
-    assert len(panel.figure.data) == 14
-    assert list(traces["best configuration"].x) == [1, 2, 3]
-    assert traces["interrupted"].line.dash == "dash"
-    assert list(traces["interrupted"].y) == [0.4]
-    assert traces["pruned"].line.width < traces["completed"].line.width < traces["best configuration"].line.width
 
 
 def test_history_counts_completed_trials_only_as_best(mixed: Path) -> None:

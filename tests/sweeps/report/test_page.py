@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_folders import (
@@ -15,14 +16,16 @@ from report_folders import (
     report,
     result,
     run_folder,
+    table_rows,
     with_params,
     write_curve,
 )
 
 from lit_dl.errors import StorageError
-from sweeps.report import history, learning_curves, parallel_coordinates
+from sweeps.report import history, importances, parallel_coordinates
 from sweeps.report.page import write_report
 from sweeps.report.sweep_data import read_sweep
+from sweeps.results.trial_result import TrialResult
 
 
 def test_one_file_that_loads_nothing(mixed: Path) -> None:
@@ -35,19 +38,17 @@ def test_one_file_that_loads_nothing(mixed: Path) -> None:
 
 
 def test_every_completed_trial_is_ranked_and_no_other(mixed: Path) -> None:
-    page, _ = report(mixed)
-    ranked, unranked = page.tables
+    page, text = report(mixed)
     by_value = sorted(range(12), key=lambda n: -(n * 7 % 13))
-    assert [int(cells[1]) for cells in ranked] == by_value
-    assert [int(cells[0]) for cells in ranked] == list(range(1, 13))
-    assert [(cells[0], cells[1]) for cells in unranked] == [
-        ("12", "pruned"),
-        ("13", "failed"),
-        ("14", "diverged"),
-        ("15", "out of memory"),
-        ("16", "interrupted"),
-    ]
-    assert "the pruner stopped it" in unranked[0]
+    assert [int(cells[1]) for cells in page.tables[0]] == by_value
+    assert [int(cells[0]) for cells in page.tables[0]] == list(range(1, 13))
+    rows = table_rows(text, "trials")
+    assert [row["trial"] for row in rows] == [*by_value, 12, 13, 14, 15, 16]
+    outcomes = ["completed"] * 12 + ["pruned", "failed", "diverged", "out of memory", "interrupted"]
+    assert [row["outcome"] for row in rows] == outcomes
+    assert rows[12]["why it ended"] == "the pruner stopped it"
+    assert [row["to best"] for row in rows[:2]] == [0, pytest.approx(-0.001)]
+    assert {row["to best"] for row in rows[12:]} == {None}
 
 
 def test_best_configuration_and_its_commands(mixed: Path) -> None:
@@ -96,18 +97,19 @@ def test_sweep_without_any_result(tmp_path: Path) -> None:
     status = {"state": "running", "launcher": {"host": "another machine"}, "running": [running]}
     status |= {"name": "sweep", "counts": {}, "objectives": []}
     (run_dir / "status.json").write_text(json.dumps(status))
-    page, _ = report(run_dir)
+    page, text = report(run_dir)
     assert "running · 0 of 100 trials have ended: 1 running" in page.text
-    assert page.tables[0][0][:2] == ["0", "running"]
-    assert "optimizer.name adam" in page.tables[0][0][6]
+    (row,) = table_rows(text, "trials")
+    assert (row["trial"], row["outcome"], row["optimizer.name"]) == (0, "running", "adam")
+    assert "loads itself again" in page.text
 
 
 @pytest.mark.parametrize("outcome", ["failed", "pruned", "diverged"])
 def test_sweep_with_no_completed_trial(tmp_path: Path, outcome: str) -> None:
     rows = [with_params(n, outcome, None if outcome == "failed" else 0.5) for n in range(3)]
-    page, _ = report(run_folder(tmp_path / "r", rows))
+    page, text = report(run_folder(tmp_path / "r", rows))
     assert "No trial has completed yet , so nothing is ranked" in page.text
-    assert [cells[0] for cells in page.tables[0]] == ["0", "1", "2"]
+    assert [row["trial"] for row in table_rows(text, "trials")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("trials", [1, 2, 30])
@@ -141,7 +143,7 @@ def test_runs_without_parameters_over_seeds(tmp_path: Path) -> None:
     ]
     runs = {name: {"model.depth": 2} for name in names}
     page, _ = report(run_folder(tmp_path / "r", rows, space={}, runs=runs, seeds=3, n_trials=9))
-    assert "0.921 ± 0.001" in page.text
+    assert "0.9210 ± 0.0010" in page.text
     assert "c, mean over 3 seeds, trials 6, 7, 8; best run: trial 8" in page.text
     assert [cells[1] for cells in page.tables[0]] == ["6, 7, 8", "3, 4, 5", "0, 1, 2"]
     assert page.tables[0][2][2] == "a <b>"
@@ -161,6 +163,57 @@ def test_several_objectives(tmp_path: Path) -> None:
     assert "Best configuration" not in page.text
 
 
+def violating(number: int, value: float, **best: float) -> TrialResult:
+    """A trial that violates a constraint."""
+    text = f"latency_ms {number} is above 2"
+    return with_params(number, "completed", value, best, infeasible=text, violation=number / 2 - 1)
+
+
+def test_what_violates_a_constraint_is_last_and_says_why(tmp_path: Path) -> None:
+    rows = [with_params(1, "completed", 0.5), violating(3, 0.9), violating(4, 0.95), with_params(2, "completed", 0.6)]
+    run_dir = run_folder(tmp_path / "r", rows, constraints={"latency_ms": {"high": 2}})
+    page, _ = report(run_dir)
+    assert [(row[1], row[2]) for row in page.tables[0]] == [
+        ("2", ""),
+        ("1", ""),
+        ("3", "latency_ms 3 is above 2"),
+        ("4", "latency_ms 4 is above 2"),
+    ]
+    assert "4 completed, 2 of them infeasible" in page.text
+    assert "violates a constraint (latency_ms at most 2) come last" in page.text
+    line, *markers = history.panel(read_sweep(run_dir)).figure.data
+    assert max(line.y) == 0.6
+    assert [trace.name for trace in markers][:2] == ["completed (2)", "infeasible (2)"]
+
+
+def test_where_nothing_is_feasible_there_is_no_best(tmp_path: Path) -> None:
+    constraints = {"latency_ms": {"high": 2}}
+    page, _ = report(run_folder(tmp_path / "one", [violating(4, 0.9), violating(3, 0.5)], constraints=constraints))
+    says = "no completed trial meets the constraints; the nearest is trial 3: latency_ms 3 is above 2"
+    assert "There is no best configuration" in page.text
+    assert says in page.text
+    both = [ACCURACY, {"metric": "time", "direction": "minimize"}]
+    rows = [violating(4, 0.9, time=1.0), violating(3, 0.5, time=2.0)]
+    page, _ = report(run_folder(tmp_path / "two", rows, objective=both, constraints=constraints))
+    assert says in page.text
+    rows += [with_params(1, "completed", 0.1, {"time": 3.0})]
+    page, text = report(run_folder(tmp_path / "front", rows, objective=both, constraints=constraints))
+    assert read_sweep(tmp_path / "front").best_numbers == {1}
+    assert "violates a constraint (2)" in text
+
+
+def test_a_space_that_a_function_defines_has_the_parameters_that_it_suggested(tmp_path: Path) -> None:
+    known = {"lr": {"low": 1e-4, "high": 0.1, "log": True, "type": "float"}, "kind": {"choices": ["a", "b"]}}
+    params: list[dict[str, Any]] = [{"lr": 0.001 * (n + 1), "kind": "ab"[n % 2]} for n in range(6)]
+    params[5]["late"] = 3  # which no call before trial 0 has shown
+    rows = [with_params(n, "completed", n / 10, params=values) for n, values in enumerate(params)]
+    run_dir = run_folder(tmp_path / "r", rows, space={"function": "my_space.suggest", "parameters": known})
+    page, _ = report(run_dir)
+    assert list(read_sweep(run_dir).names) == ["kind", "lr", "late"]
+    assert page.tables[0][0][:7] == ["1", "5", "0.5", "2", "b", "0.006", "3"]
+    assert importances.panel(read_sweep(run_dir)).figure is not None
+
+
 def test_two_thousand_trials_stay_small(tmp_path: Path) -> None:
     outcomes = ("completed", "completed", "pruned")
     rows = [with_params(n, outcomes[n % 3], 0.5 + n / 5000, reason="the pruner stopped it") for n in range(2000)]
@@ -168,10 +221,12 @@ def test_two_thousand_trials_stay_small(tmp_path: Path) -> None:
     for number in range(1800, 2000):
         write_curve(run_dir, number, [0.1, 0.2, 0.3])
     page, text = report(run_dir)
-    assert len(text) < 5e6
-    assert sum(len(table) for table in page.tables) == 2000
-    assert f"The best {learning_curves.MAX_CURVES} of 2000 trials are drawn" in page.text
-    assert len(learning_curves.panel(read_sweep(run_dir)).figure.data) == learning_curves.MAX_CURVES
+    assert len(text) < 3e6
+    assert len(table_rows(text, "trials")) == len(table_rows(text, "ledger")) == 2000
+    assert len(page.tables[0]) == 50
+    assert "1284 more configurations are ranked" in page.text
+    assert "All 200 curves." in page.text
+    assert "1800 trials have no readable curve in this folder" in page.text
 
 
 def test_output_and_bad_folders(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.results.ranking import ranking
+from sweeps.results.ranking import none_feasible, ranking, winners
 from sweeps.results.trial_result import TrialResult
 from sweeps.spec.objective import Objective
 
@@ -20,8 +21,10 @@ def trial(
     config_id: str | None = None,
     state: str = "COMPLETE",
     best: dict[str, float] | None = None,
+    infeasible: str = "",
 ) -> TrialResult:
-    return TrialResult(number, state, "completed", config_id or str(number), value=value, best=best or {})
+    config_id = config_id or str(number)
+    return TrialResult(number, state, "completed", config_id, value=value, best=best or {}, infeasible=infeasible)
 
 
 def test_completed_trials_are_ranked_and_no_others() -> None:
@@ -55,6 +58,33 @@ def test_with_several_objectives_the_pareto_front_comes_first() -> None:
     points = {0: (0.5, 9.0), 1: (0.1, 5.0), 2: (0.4, 1.0), 3: (0.5, 8.0)}
     trials = [trial(n, a, best={"val/loss": a, "time": b}) for n, (a, b) in points.items()]
     assert [entry.best_trial.number for entry in ranking(trials, LOSS_AND_TIME)] == [1, 2, 0, 3]
+
+
+def test_what_violates_a_constraint_comes_last_and_is_never_the_best() -> None:
+    trials = [trial(0, 0.9, infeasible="b"), trial(1, 0.5), trial(2, 0.95, "c"), trial(3, 0.95, "c", infeasible="a")]
+    trials[0] = replace(trials[0], violation=0.1)
+    trials[3] = replace(trials[3], violation=0.2)
+    ranked = ranking(trials, ACC)
+    assert [entry.config_id for entry in ranked] == ["1", "0", "c"]  # all seeds must meet the constraints
+    assert [entry.best_trial.number for entry in winners(ranked)] == [1]
+    assert [entry.infeasible for entry in ranked] == ["", "b", "a"]
+    assert none_feasible(ranked) == ""
+    left = ranking([trials[0], *trials[2:]], ACC)
+    assert winners(left) == []
+    assert none_feasible(left) == "no completed trial meets the constraints; the nearest is trial 0: b"
+
+
+def test_what_violates_a_constraint_is_not_on_the_front_and_beats_nothing() -> None:
+    points = {0: (0.1, 1.0), 1: (0.5, 9.0), 2: (0.6, 8.0), 3: (0.6, 9.0)}
+    trials = [trial(n, a, best={"val/loss": a, "time": b}) for n, (a, b) in points.items()]
+    ranked = ranking([replace(trials[0], infeasible="a", violation=1.0), *trials[1:]], LOSS_AND_TIME)
+    assert [(entry.best_trial.number, entry.on_pareto_front) for entry in ranked] == [
+        (1, True),
+        (2, True),
+        (3, False),
+        (0, False),
+    ]
+    assert winners(ranking([replace(trials[0], infeasible="a", violation=1.0)], LOSS_AND_TIME)) == []
 
 
 @settings(derandomize=True, database=None, deadline=None)

@@ -52,7 +52,7 @@ def test_the_table_for_people_has_a_column_for_each_value(tmp_path: Path) -> Non
         "params.lr,params.width,best.test/acc,best.val/acc,last.val/acc"
     )
     assert first.endswith(f",2,1.0,1.5,7,{2**40},0.5,,{1 / 3!r},0.5,1e-300")
-    assert second == "1,FAIL,failed,r,,,,,,1,,,,,,2,,,,,,3,,,"
+    assert second == "1,FAIL,failed,r,,,,,,1,,,,,,,2,,,,,,3,,,"
 
 
 def test_a_folder_that_is_not_of_a_sweep_is_refused(tmp_path: Path) -> None:

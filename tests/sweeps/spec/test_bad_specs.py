@@ -16,6 +16,7 @@ from bad_input.classes import CLASSES
 from bad_input.combinations import COMBINATIONS
 from bad_input.counts import COUNTS
 from bad_input.files import FILES
+from bad_input.functions import FUNCTIONS
 from bad_input.good import GOOD
 from bad_input.plugins import PLUGINS
 from bad_input.published import PUBLISHED
@@ -24,10 +25,11 @@ from bad_input.space import CHOICES, PRESETS, RANGES, RUNS, WHEN
 from bad_input.sweep import ValidSweep, check_line, valid_sweep
 from bad_input.types import TYPES
 from bad_input.unknown_keys import UNKNOWN_KEYS
-from bad_input.values import OBJECTIVES, VALUES
+from bad_input.values import CONSTRAINTS, OBJECTIVES, VALUES
 
 from lit_dl.errors import ConfigError, LitError
 from sweeps.cli import build_parser, read_spec
+from sweeps.spec.parse_space import check_distinct_options
 from sweeps.spec.preflight import check_spec
 from sweeps.spec.range_types import typed_space
 from sweeps.spec.spec import SweepSpec
@@ -45,7 +47,9 @@ TABLE = {
     "when": WHEN,
     "presets": PRESETS,
     "runs": RUNS,
+    "functions": FUNCTIONS,
     "objectives": OBJECTIVES,
+    "constraints": CONSTRAINTS,
     "values": VALUES,
     "classes": CLASSES,
     "published": PUBLISHED,
@@ -64,11 +68,18 @@ def read(case: Case) -> SweepSpec:
     return read_spec(build_parser().parse_args(["launch", SWEEP, *case.args]))
 
 
+def check_new(case: Case) -> None:
+    """What a launch does with the spec of a new run folder."""
+    spec = read(case)
+    check_distinct_options(spec.space)
+    check_spec(spec)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_spec_is_refused(case: Case, sweep: ValidSweep) -> None:
     sweep.write(case)
     with sweep.unchanged(), pytest.raises(LitError) as caught:
-        check_spec(read(case))
+        check_new(case)
     check_line(str(caught.value), case.starts, case.says)
     assert case.silent_about is None or case.silent_about not in str(caught.value)
 

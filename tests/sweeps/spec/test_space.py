@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from datetime import date
+from typing import Any
+
 import pytest
 
 from lit_dl.errors import ConfigError
-from sweeps.spec.parse_space import parse_space
+from sweeps.spec.parse_space import check_distinct_options, parse_space
 
 MOMENTUM = {
     "model.optimizer.momentum": {"low": 0.5, "high": 0.9, "when": {"model.optimizer.name": ["momentum"]}},
@@ -33,9 +36,10 @@ def test_conditions_may_be_nested_and_branches_set_all_ancestors() -> None:
             "c": {"low": 0.0, "high": 1.0, "when": {"b": [4]}},
         }
     )
-    tried = {(parameter.name, values[parameter.name]): values for parameter, values in space.branches()}
-    assert tried["c", 1.0] == {"a": 2, "b": 4, "c": 1.0}
-    assert set(tried) == {("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 0.0), ("c", 1.0)}
+    tried = dict(space.branches())
+    assert tried["with 1.0 of space.c"] == {"a": 2, "b": 4, "c": 1.0}
+    expected = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 0.0), ("c", 1.0)]
+    assert list(tried) == [f"with {value} of space.{name}" for name, value in expected]
 
 
 def test_a_preset_sets_several_keys_and_a_list_is_stored_as_text() -> None:
@@ -84,3 +88,28 @@ def test_distributions_are_those_of_the_type() -> None:
     )
     assert repr(space.parameters["i"].distribution()) == "IntDistribution(high=8, log=True, low=1, step=1)"
     assert repr(space.parameters["f"].distribution()) == "FloatDistribution(high=1.0, log=False, low=0.0, step=None)"
+
+
+def test_choices_keep_the_types_of_their_keys() -> None:
+    given = [{1: "a"}, {"1": "a"}, {2: [{3: 4}]}, [date(2020, 1, 2)]]
+    parameter = parse_space({"model.steps": {"choices": given}}).parameters["model.steps"]
+    options = parameter.options()
+    assert all(isinstance(option, str) for option in options)
+    assert len(set(options)) == 4
+    assert [parameter.keys(option) for option in options] == [{"model.steps": choice} for choice in given]
+    assert [parameter.stored(choice) for choice in given] == options
+
+
+def test_a_list_is_stored_as_before() -> None:
+    space = parse_space(
+        {"a": {"choices": [[1, 2], {"3": 4}, {5: 6}]}, "b": {"low": 0, "high": 1, "when": {"a": [[1, 2]]}}}
+    )
+    assert space.parameters["a"].options() == ["[1, 2]", '{"3": 4}', '{"5": 6}']
+    assert space.parameters["b"].when == {"a": ["[1, 2]"]}
+
+
+@pytest.mark.parametrize("choices", [[1, 1.0], [0.5, True, 1], ["[1]", [1]]])
+def test_choices_that_a_sampler_cannot_tell_apart_are_refused_in_new_sweeps_only(choices: list[Any]) -> None:
+    space = parse_space({"model.steps": {"choices": choices}})
+    with pytest.raises(ConfigError, match=r"space\.model\.steps\.choices: must not hold two values"):
+        check_distinct_options(space)

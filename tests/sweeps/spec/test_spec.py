@@ -31,6 +31,7 @@ OTHER_VALUES: dict[str, Any] = {
     "base": {"trainer": {"max_epochs": 7}},
     "objectives": {"metric": "val/loss", "direction": "minimize"},
     "n_trials": 12,
+    "constraints": {"val/loss": {"low": 0.1, "high": 2.0}},
     "space": {"model.optimizer.lr": {"low": 0.001, "high": 0.1}},
     "runs": {"wide": {"model.network.width": 16}},
     "seeds": 2,
@@ -39,6 +40,7 @@ OTHER_VALUES: dict[str, Any] = {
     "stop": {"value": 0.9, "terminator": {"class_path": "Terminator", "init_args": {"min_n_trials": 3}}},
     "warm_start": ["runs/older"],
     "evaluate_test": "all",
+    "divergence": "objective",
     "check": "parse",
     "workers": 3,
     "timeout": 60,
@@ -150,4 +152,4 @@ def test_the_base_may_lie_in_the_home_folder(base: str, tmp_path: Path, monkeypa
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base.yaml").write_text("trainer: {max_epochs: 7}\n")
     given = {"base": base, "objective": {"metric": "a", "direction": "maximize"}, "n_trials": 1}
-    assert parse_spec(given, tmp_path / "elsewhere", "name").max_epochs == 7
+    assert parse_spec(given, tmp_path / "elsewhere", "name").last_step == 7

@@ -13,7 +13,7 @@ VERDICTS = [
     TrialOutcome(
         TrialState.COMPLETE, [0.1, 1e-300], None, {"outcome": "completed", "metrics.val/acc": 1 / 3, "slot": 0}
     ),
-    TrialOutcome(TrialState.PRUNED, None, "diverged", {"outcome": "diverged", "reason": "ä\n\u2028 'quoted'"}),
+    TrialOutcome(TrialState.PRUNED, None, {"diverged": 1.0}, {"outcome": "diverged", "reason": "ä\n\u2028 'quoted'"}),
     TrialOutcome(TrialState.FAIL, None, None, {"outcome": "failed", "reason": None}),
 ]
 
@@ -32,7 +32,7 @@ def test_that_of_another_study_is_not_taken(tmp_path: Path) -> None:
 
 
 def damaged() -> list[str]:
-    whole = {"state": "COMPLETE", "values": [1.0], "constraint": None, "row": {}, "study": "uid"}
+    whole = {"state": "COMPLETE", "values": [1.0], "constraints": None, "row": {}, "study": "uid"}
     changed: list[dict[str, Any]] = [
         {**whole, "state": "DONE"},
         {**whole, "more": 1},

@@ -40,7 +40,7 @@ def test_a_stale_attempt_is_refused(tmp_path: Path) -> None:
 def test_divergence_reaches_the_sampler_as_a_violated_constraint(tmp_path: Path) -> None:
     study = create_study(tmp_path, n_trials=1)
     claim = claimed(study)
-    assert study.finish(claim, TrialOutcome(TrialState.PRUNED, None, "diverged", {"outcome": "diverged"}))
+    assert study.finish(claim, TrialOutcome(TrialState.PRUNED, None, {"diverged": 1.0}, {"outcome": "diverged"}))
     (trial,) = study.trials()
     assert trial.state == TrialState.PRUNED
     assert trial.constraints == {"diverged": 1.0}

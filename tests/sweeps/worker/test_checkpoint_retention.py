@@ -23,7 +23,8 @@ def trials(folder: Path, *ends: tuple[TrialState, float | list[float] | None, An
     made = []
     for number, (state, value, config_id) in enumerate(ends):
         values = None if value is None else value if isinstance(value, list) else [value]
-        trial = create_trial(state=state, values=values, user_attrs={"config_id": str(config_id)})
+        result = {"metrics.latency_ms": float(number)}
+        trial = create_trial(state=state, values=values, user_attrs={"config_id": str(config_id), "result": result})
         trial.number = number
         made.append(trial)
         path = TrialFolder(folder, number).checkpoints
@@ -151,3 +152,18 @@ def test_of_several_objectives_the_front_stays_until_it_is_evaluated_then_the_fi
     made = trials(tmp_path, (COMPLETE, [0.9, 3.0], 0), (COMPLETE, [0.5, 1.0], 1), (COMPLETE, [0.4, 2.0], 2))
     assert tidied(keep("best_1", objective=both), made) == [0, 1]
     assert tidied(keep("best_1", objective=both), made, is_over=True) == [0]
+
+
+def test_trials_that_violate_a_constraint_are_not_among_the_best(
+    tmp_path: Path, keep: Callable[..., CheckpointRetention]
+) -> None:
+    made = trials(tmp_path, (COMPLETE, 0.5, 0), (COMPLETE, 0.4, 1), (COMPLETE, 0.9, 2), (COMPLETE, 0.8, 3))
+    assert tidied(keep("best_1", constraints={"latency_ms": {"high": 1}}), made) == [0]
+
+
+def test_of_trials_that_all_violate_a_constraint_the_nearest_is_kept_and_none_waits_for_the_test(
+    tmp_path: Path, keep: Callable[..., CheckpointRetention]
+) -> None:
+    made = trials(tmp_path, (COMPLETE, 0.9, 0), (COMPLETE, 0.4, 1))
+    assert tidied(keep("best_1", constraints={"latency_ms": {"low": 5}}), made) == [1]
+    assert tidied(keep("none", constraints={"latency_ms": {"low": 5}}), made) == []

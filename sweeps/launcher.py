@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -11,18 +12,24 @@ from lit_dl.config.keys import get_key
 from lit_dl.errors import ConfigError
 from lit_dl.files import write_text
 from lit_dl.tracking import Mode, resolve_wandb_mode
+from sweeps.definitions.notebook_code import add_to_path, write_code
 from sweeps.engines.engine import WorkerCommand
 from sweeps.engines.registry import find_engine
+from sweeps.extend import ExtendRequest, check_extendable, plan_extension
 from sweeps.processes.fork_server import fork_server
 from sweeps.results.older_trials import read_older_sweeps
-from sweeps.run_folder import check_folder, check_same, open_folder
+from sweeps.run_folder import check_folder, check_same, open_folder, with_earlier_defaults
+from sweeps.spec.early_stopping import early_stopping_text
 from sweeps.spec.preflight import Checked, check_in_child
 from sweeps.spec.spec import SweepSpec
 from sweeps.status import Progress, launch_entries
 from sweeps.study.rehearsal import dry_run_sampler
+from sweeps.study.sampler_notes import sampler_notes
 from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
 from sweeps.supervisor import SweepSupervisor
+
+_INTERRUPTED = 130  # who pressed Ctrl-C does not wait for a report
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,16 @@ class LaunchOptions:
         url: Storage; `None`: the journal in the run folder.
         wandb: Tracking mode; `None`: what the base says.
         engine: local or ray.
+        extend: Which completed trials go on for more epochs; `None`: none that has not begun to.
+        notebook_code: Source of what the trials use of a notebook; `None`: nothing.
     """
 
     run_dir: Path
     url: str | None = field(repr=False)
     wandb: Mode | None
     engine: str = "local"
+    extend: ExtendRequest | None = None
+    notebook_code: str | None = field(default=None, repr=False)
 
 
 def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> int:
@@ -53,30 +64,64 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     """
     begun = monotonic()
     check_folder(options.run_dir)
+    if options.notebook_code is None:
+        add_to_path(options.run_dir)
     fork_server().start()
     mode = _wandb_mode(options, spec)
-    checked = check_in_child(spec)
+    checked = check_in_child(with_earlier_defaults(options.run_dir, spec), mode)
     check_same(options.run_dir, checked.spec)
+    if options.extend is not None:
+        check_extendable(options.run_dir, options.url, checked.spec)
     grid_size(checked.spec)
     dry_run_sampler(checked.spec)
     engine_class = find_engine(options.engine)
     engine_class.check_room(checked.spec, checked.gpus)
     older = read_older_sweeps(checked.spec, options.run_dir)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
-    for sweep in older:
-        print(sweep, flush=True)
+    print(early_stopping_text(spec, checked.spec), flush=True)
+    for line in [*(f"note: {note}" for note in checked.notes), *older, *sampler_notes(checked.spec)]:
+        print(line, flush=True)
+    if options.extend is not None:
+        with closing(_existing(checked.spec, options)) as study:
+            print(plan_extension(study, options.run_dir, options.extend)[1], flush=True)
     if dry_run:
         return 0
     with open_folder(options.run_dir):
         write_text(options.run_dir / "spec.yaml", checked.spec.dump())
-        study = SharedStudy(options.run_dir, checked.spec, options.url, create=True)
-        study.attributes.wandb = mode
-        study.warm_start([trial for sweep in older for trial in sweep.fitting])
+        if options.notebook_code is not None:
+            write_code(options.run_dir, options.notebook_code)
         command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
-        with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
-            about = launch_entries(options.url, mode, len(engine.slots), options.engine)
-            progress = Progress(checked.spec, study, options.run_dir, about)
-            return SweepSupervisor(study, engine, progress).run()
+        with closing(SharedStudy(options.run_dir, checked.spec, options.url, create=True)) as study:
+            study.attributes.wandb = mode
+            study.warm_start([trial for sweep in older for trial in sweep.fitting])
+            if options.extend is not None:
+                plan, _ = plan_extension(study, options.run_dir, options.extend)
+                study.extensions.start(plan)
+            with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
+                about = launch_entries(options.url, mode, len(engine.slots), options.engine)
+                progress = Progress(checked.spec, study, options.run_dir, about)
+                status = SweepSupervisor(study, engine, progress).run()
+        if status != _INTERRUPTED:
+            _write_report(options.run_dir)
+        return status
+
+
+def _existing(spec: SweepSpec, options: LaunchOptions) -> SharedStudy:
+    try:
+        return SharedStudy(options.run_dir, spec, options.url)
+    except LookupError:
+        raise ConfigError("--extend", f"must have a study with completed trials; {spec.name!r} is not there") from None
+
+
+def _write_report(run_dir: Path) -> None:
+    """Writes the report and prints its path. Whatever is wrong with the report, the sweep is done."""
+    from sweeps.report.page import write_report
+
+    try:
+        print(f"report {write_report(run_dir)}", flush=True)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"no report was written ({why}); once that is mended: sweeps report {run_dir}", flush=True)
 
 
 def _summary(checked: Checked) -> str:

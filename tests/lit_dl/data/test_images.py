@@ -10,14 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+import lit_dl
+from lit_dl.cli.lit_cli import build_run, parse_config
 from lit_dl.data.batches import Minibatches
 from lit_dl.data.datasets import DatasetName
 from lit_dl.data.idx import read_idx_pair
-from lit_dl.data.mnist import MNISTDataModule
-from lit_dl.errors import ConfigError
+from lit_dl.data.images import ImageDataModule
+from lit_dl.errors import ConfigError, DataError
+from lit_dl.modules.classifier import Classifier
 
 
-def in_epoch(data: MNISTDataModule, epoch: int, module: object = None) -> MNISTDataModule:
+def in_epoch(data: ImageDataModule, epoch: int, module: object = None) -> ImageDataModule:
     """As a Trainer leaves it in `epoch`, counted from 1."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(
@@ -26,9 +29,9 @@ def in_epoch(data: MNISTDataModule, epoch: int, module: object = None) -> MNISTD
     return data
 
 
-def small(folder: Path, **values: Any) -> MNISTDataModule:
+def small(folder: Path, **values: Any) -> ImageDataModule:
     options = {"dataset": "idx", "batch_size": 20, "validation": 23, "seed": 0, **values}
-    data = MNISTDataModule(str(folder), **options)
+    data = ImageDataModule(str(folder), **options)
     data.setup("fit")
     return data
 
@@ -140,7 +143,7 @@ def test_the_moments_of_another_split_are_others(digits_dir: Path) -> None:
 
 def test_standardized_mnist() -> None:
     """The well-known 0.1307 and 0.3081 are of all 60,000; these are of the 55,000 that are trained on."""
-    data = MNISTDataModule(scaling="standardize")
+    data = ImageDataModule(scaling="standardize")
     data.setup("fit")
     pixels = read_idx_pair(None, "train", True).images[5000:].numpy()
     shares = np.bincount(pixels.ravel(), minlength=256) / pixels.size
@@ -164,10 +167,10 @@ def test_even_is_one_for_even_digits(digits_dir: Path, loader: str) -> None:
 
 
 def test_the_number_of_classes(tmp_path: Path, digits_dir: Path, write: Callable[..., None]) -> None:
-    assert small(digits_dir).classes == 10
-    assert small(digits_dir, target="even").classes == 2
+    assert small(digits_dir).num_classes == 10
+    assert small(digits_dir, target="even").num_classes == 2
     write(tmp_path, "train", np.zeros((6, 2, 2)), np.array([0, 3, 12, 3, 0, 1]))
-    assert small(tmp_path, batch_size=1, validation=1).classes == 13
+    assert small(tmp_path, batch_size=1, validation=1).num_classes == 13
 
 
 @pytest.mark.parametrize("scaling", ["unit", "standardize"])
@@ -211,7 +214,7 @@ def test_a_second_test_set_has_the_same_digits_with_raw_pixels(digits_dir: Path,
 )
 def test_values_out_of_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        MNISTDataModule(**values)
+        ImageDataModule(**values)
     assert str(caught.value) == message
 
 
@@ -224,3 +227,30 @@ def test_a_batch_larger_than_the_training_split(digits_dir: Path) -> None:
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, digits_dir: Path) -> None:
     monkeypatch.setenv("HOME", str(digits_dir.parent))
     assert len(small(Path("~") / digits_dir.name).train_rows) == 230
+
+
+@pytest.mark.parametrize("classes", [None, [5, 6, 7, 8, 9], [3, 1]])
+def test_outputs_and_input_shape_follow_the_data_by_a_link(
+    classes: list[int] | None, config: Callable[..., dict[str, Any]]
+) -> None:
+    link = {"data.num_classes": "model.network.outputs", "data.shape": "model.network.input_shape"}
+    given = config(data__classes=classes, link=link)
+    del given["model"]["network"]["input_shape"]
+    run = build_run(parse_config(given))
+    run.check()
+    assert isinstance(run.module, Classifier)
+    assert run.module.network_config.outputs == len(classes or range(10))
+    assert run.module.network_config.input_shape == [1, 8, 8]
+    run.fit()
+
+
+def test_the_name_of_before() -> None:
+    assert lit_dl.MNISTDataModule is ImageDataModule
+
+
+def test_test_labels_beyond_those_to_train_on(tmp_path: Path, write: Callable[..., None]) -> None:
+    write(tmp_path, "train", np.zeros((6, 2, 2)), np.array([0, 3, 2, 3, 0, 1]))
+    write(tmp_path, "t10k", np.zeros((2, 2, 2)), np.array([1, 4]))
+    with pytest.raises(DataError) as caught:
+        small(tmp_path, batch_size=1, validation=1)
+    assert str(caught.value) == f"{tmp_path}: must have test labels below 4, as the training labels are; has 4"
