@@ -73,6 +73,7 @@ def test_hyperparameters_in_a_checkpoint_are_plain_and_complete(
         "compile",
         "steps_per_execution",
         "seed",
+        "finetune",
     }
     assert (values["network"]["width"], values["optimizer"]["name"], values["seed"]) == ([7], "sgd", 5)
 
@@ -130,7 +131,7 @@ def test_groups_may_be_dicts_or_dataclasses() -> None:
     ("values", "message"),
     [
         ({"network": {"depth": -1}}, "network.depth: must be 0 or more; got -1"),
-        ({"network": {"dept": 2}}, "network: 'dept' is not one of kind, depth, "),
+        ({"network": {"dept": 2}}, "network: 'dept' is not one of kind, backbone, depth, "),
         ({"optimizer": {"lr": -1.0}}, "optimizer.lr: must be above 0 and finite; got -1.0"),
         (
             {"optimizer": {"class_path": "torch.nn.Linear"}},

@@ -268,4 +268,5 @@ def test_the_names_of_parameters_are_those_in_checkpoints() -> None:
 
 def test_every_kind_is_built_by_its_row() -> None:
     for kind in NETWORKS:
-        assert built(kind=kind, width=[3])(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+        backbone = {"backbone": {"network": {"width": [4]}}} if kind == "backbone" else {}
+        assert built(kind=kind, width=[3], **backbone)(torch.rand(2, 1, 28, 28)).shape == (2, 10)

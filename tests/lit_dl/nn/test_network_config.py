@@ -35,7 +35,7 @@ from lit_dl.nn.networks import check_network
         ),
         ({"input_shape": [1, 0, 3]}, "input_shape: must be the sizes of a sample, each 1 or more; got [1, 0, 3]"),
         ({"input_shape": []}, "input_shape: must be the sizes of a sample, each 1 or more; got []"),
-        ({"kind": "cn"}, "kind: 'cn' is not one of mlp, cnn; did you mean 'cnn'?"),
+        ({"kind": "cn"}, "kind: 'cn' is not one of mlp, cnn, backbone; did you mean 'cnn'?"),
         ({"norm": "befor"}, "norm: 'befor' is not one of none, before, after; did you mean 'before'?"),
         ({"norm_type": "layers"}, "norm_type: 'layers' is not one of batch, layer; did you mean 'layer'?"),
         (
