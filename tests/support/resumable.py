@@ -42,7 +42,7 @@ SETTINGS: dict[str, Config] = {
         **_FINETUNING,
         "model__optimizer__name": "adam",
         "model__steps_per_execution": 1,
-        "model__finetune": {"strategy": "lp_ft", "unfreeze_epochs": 2},
+        "model__finetune": {"strategy": "lp_ft"},
     },
     "momentum, dropout, noise, batch norm": {
         **_DRAWING,

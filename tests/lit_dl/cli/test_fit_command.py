@@ -26,10 +26,11 @@ def test_fit_fills_the_run_folder_and_says_what_came_out(
     command(["fit", "-c", str(config_file), "--run_dir", str(run_dir), "--trainer.max_epochs=3"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"run folder {run_dir}"
-    assert [line.split()[:2] for line in lines[1:4]] == [["epoch", "1"], ["epoch", "2"], ["epoch", "3"]]
-    assert re.match(r"max_epochs after 3 epochs, \d+\.\d s$", lines[4])
-    assert re.match(r"best epoch \d: .*train/acc \d.*val/loss \d", lines[5])
-    assert lines[6] == f"best checkpoint {run_dir}/checkpoints/best.ckpt"
+    assert lines[1] == "1,210 parameters"
+    assert [line.split()[:2] for line in lines[2:5]] == [["epoch", "1"], ["epoch", "2"], ["epoch", "3"]]
+    assert re.match(r"max_epochs after 3 epochs, \d+\.\d s$", lines[5])
+    assert re.match(r"best epoch \d: .*train/acc \d.*val/loss \d", lines[6])
+    assert lines[7] == f"best checkpoint {run_dir}/checkpoints/best.ckpt"
     assert load_yaml(run_dir / "config.yaml")["trainer"]["max_epochs"] == 3
     assert len((run_dir / "metrics.csv").read_text().splitlines()) == 4
 

@@ -32,7 +32,10 @@ def refused(*argv: str | Path) -> str:
         ("model: {network: {depth: many}}", "model.network.depth: must be int or null; got many"),
         ("model: {optimizer: {lr: fast}}", "model.optimizer.lr: must be float or null; got fast"),
         ("data: {batch_size: 2.5}", "data.batch_size: must be int; got 2.5"),
-        ("model: {network: {kind: cn}}", "model.network.kind: 'cn' is not one of mlp, cnn; did you mean 'cnn'?"),
+        (
+            "model: {network: {kind: cn}}",
+            "model.network.kind: 'cn' is not one of mlp, cnn, backbone; did you mean 'cnn'?",
+        ),
         ("model: {network: 3}", "model.network: must be a mapping of keys to values; got 3"),
         ("model: {network: {depth: -1}}", "model.network.depth: must be 0 or more; got -1"),
         ("data: {batch_size: 500}", "data.batch_size: must be at most the training split of 230; got 500"),

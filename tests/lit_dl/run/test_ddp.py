@@ -252,7 +252,8 @@ def looked_after(folder: Path, printed: str) -> None:
     (config,) = folder.rglob("config.yaml")
     assert len((config.parent / "metrics.csv").read_text().splitlines()) == 3
     assert {path.name for path in (config.parent / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert [line.split()[0] for line in printed.splitlines()] == ["run", "epoch", "epoch", "max_epochs", "best", "best"]
+    first = [line.split()[0] for line in printed.splitlines()]
+    assert first == ["run", "1,210", "epoch", "epoch", "max_epochs", "best", "best"]
     Classifier.load_from_checkpoint(config.parent / "checkpoints" / "best.ckpt")
 
 

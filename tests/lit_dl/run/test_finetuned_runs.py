@@ -12,7 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lit_dl import Classifier
+from lit_dl.cli.command import command
 from lit_dl.cli.lit_cli import parse_config
+from lit_dl.config.yaml_io import dump_yaml
 from lit_dl.errors import ConfigError
 from lit_dl.files import sha256_of
 
@@ -113,3 +115,12 @@ def test_a_saved_config_names_the_very_file(config: MakeConfig, train: Train, tm
 def test_unfreezing_after_the_last_epoch_is_refused(config: MakeConfig, train: Train) -> None:
     with pytest.raises(ConfigError, match=r"^model\.finetune\.unfreeze_epochs: must be less than trainer.max_epochs=3"):
         train(settings(config, {"strategy": "lp_ft", "unfreeze_epochs": 3}))
+
+
+def test_the_numbers_of_trained_and_frozen_parameters_are_printed(
+    config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(dump_yaml(settings(config, {"strategy": "gradual"})))
+    command(["fit", "-c", str(tmp_path / "run.yaml"), "--run_dir", str(tmp_path / "run")])
+    trained, frozen = 9 * 6 + 7 * 10, 64 * 12 + 12 * 8 + 2 * (12 + 8)  # batch norm stands for the biases
+    assert f"{trained + frozen:,} parameters: {trained} trained, {frozen} frozen" in capsys.readouterr().out
