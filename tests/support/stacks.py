@@ -45,6 +45,8 @@ class Alone:
     def __init__(self, config: Config, nudge: float = 0.0) -> None:
         run = built_run(config)
         module: Any = run.module
+        if config["trainer"].get("precision") == "64-true":
+            module.double()  # as the Trainer does, but before the weights are nudged
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.mul_(1 + nudge)
