@@ -10,14 +10,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lit_dl.errors import ConfigError, StorageError
+from lit_dl.errors import ConfigError
 from sweeps.results.status_file import STATUS_JSON, STOPPED, live_status
 from sweeps.spec.given_params import given_params
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.attributes import StudyAttributes
-from sweeps.study.storage import JOURNAL, open_study
+from sweeps.study.storage import open_study, require_storage
 
 _FIXED = "fixed_params"  # the system attribute in which Optuna keeps the values of `Study.enqueue_trial`
 
@@ -54,8 +54,7 @@ def add_trial(run_dir: Path, given: Mapping[str, Any], url: str | None) -> Added
     if not given:
         raise ConfigError("params", "must have at least one key of the space; got none")
     values = given_params(given, spec.space)
-    if url is None and not (run_dir / JOURNAL).is_file():
-        raise StorageError(f"{run_dir}: must have a study in it; its sweep uses a database; give its storage")
+    require_storage(run_dir, url)
     with closing(open_study(run_dir, spec, url, create=False)) as handle:
         before, total = handle.trials(), StudyAttributes(handle).total
         waiting = create_trial(state=TrialState.WAITING, system_attrs={_FIXED: values})

@@ -27,6 +27,7 @@ from sweeps.study.rehearsal import dry_run_sampler
 from sweeps.study.sampler_notes import sampler_notes
 from sweeps.study.sampling import grid_size
 from sweeps.study.study import SharedStudy
+from sweeps.study.warm_start import OlderTrial
 from sweeps.supervisor import SweepSupervisor
 
 _INTERRUPTED = 130  # who pressed Ctrl-C does not wait for a report
@@ -68,14 +69,7 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
         add_to_path(options.run_dir)
     fork_server().start()
     mode = _wandb_mode(options, spec)
-    checked = check_in_child(with_earlier_defaults(options.run_dir, spec), mode)
-    check_same(options.run_dir, checked.spec)
-    if options.extend is not None:
-        check_extendable(options.run_dir, options.url, checked.spec)
-    grid_size(checked.spec)
-    dry_run_sampler(checked.spec)
-    engine_class = find_engine(options.engine)
-    engine_class.check_room(checked.spec, checked.gpus)
+    checked = _check(spec, options, mode)
     older = read_older_sweeps(checked.spec, options.run_dir)
     print(f"checked {spec.name}: {_summary(checked)} ({monotonic() - begun:.1f} s)", flush=True)
     print(early_stopping_text(spec, checked.spec), flush=True)
@@ -87,23 +81,39 @@ def launch(spec: SweepSpec, options: LaunchOptions, dry_run: bool = False) -> in
     if dry_run:
         return 0
     with open_folder(options.run_dir):
-        write_text(options.run_dir / "spec.yaml", checked.spec.dump())
-        if options.notebook_code is not None:
-            write_code(options.run_dir, options.notebook_code)
-        command = WorkerCommand(options.run_dir, checked.spec.name, options.url, mode)
-        with closing(SharedStudy(options.run_dir, checked.spec, options.url, create=True)) as study:
-            study.attributes.wandb = mode
-            study.warm_start([trial for sweep in older for trial in sweep.fitting])
-            if options.extend is not None:
-                plan, _ = plan_extension(study, options.run_dir, options.extend)
-                study.extensions.start(plan)
-            with engine_class.for_sweep(command, checked.spec, checked.gpus) as engine:
-                about = launch_entries(options.url, mode, len(engine.slots), options.engine)
-                progress = Progress(checked.spec, study, options.run_dir, about)
-                status = SweepSupervisor(study, engine, progress).run()
+        status = _run(checked, options, mode, [trial for sweep in older for trial in sweep.fitting])
         if status != _INTERRUPTED:
             _write_report(options.run_dir)
         return status
+
+
+def _check(spec: SweepSpec, options: LaunchOptions, mode: Mode) -> Checked:
+    """Makes all checks that need no study, and returns the spec with what they found."""
+    checked = check_in_child(with_earlier_defaults(options.run_dir, spec), mode)
+    check_same(options.run_dir, checked.spec)
+    if options.extend is not None:
+        check_extendable(options.run_dir, options.url, checked.spec)
+    grid_size(checked.spec)
+    dry_run_sampler(checked.spec)
+    find_engine(options.engine).check_room(checked.spec, checked.gpus)
+    return checked
+
+
+def _run(checked: Checked, options: LaunchOptions, mode: Mode, older: list[OlderTrial]) -> int:
+    """Runs the trials in the folder, which this process has locked; returns the exit status."""
+    spec, run_dir, url = checked.spec, options.run_dir, options.url
+    write_text(run_dir / "spec.yaml", spec.dump())
+    if options.notebook_code is not None:
+        write_code(run_dir, options.notebook_code)
+    command = WorkerCommand(run_dir, spec.name, url, mode)
+    with closing(SharedStudy(run_dir, spec, url, create=True)) as study:
+        study.attributes.wandb = mode
+        study.warm_start(older)
+        if options.extend is not None:
+            study.extensions.start(plan_extension(study, run_dir, options.extend)[0])
+        with find_engine(options.engine).for_sweep(command, spec, checked.gpus) as engine:
+            about = launch_entries(url, mode, len(engine.slots), options.engine)
+            return SweepSupervisor(study, engine, Progress(spec, study, run_dir, about)).run()
 
 
 def _existing(spec: SweepSpec, options: LaunchOptions) -> SharedStudy:

@@ -14,7 +14,7 @@ from sweeps.spec.parse_space import check_distinct_options
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.spec import SweepSpec, check_continues
 from sweeps.study.locks import RunFolderLock
-from sweeps.study.storage import JOURNAL, spec_text
+from sweeps.study.storage import require_storage, spec_text
 
 
 def check_folder(run_dir: Path) -> None:
@@ -88,8 +88,7 @@ def join_folder(run_dir: Path | None, study: str | None, url: str | None) -> Pat
             raise StorageError("RUN_DIR: must be given, or --study NAME with --storage URL")
         if not (run_dir / "spec.yaml").is_file():
             raise StorageError(f"{run_dir}: must be the run folder of a sweep; it has no spec.yaml")
-        if url is None and not (run_dir / JOURNAL).is_file():
-            raise StorageError(f"{run_dir}: must have a study in it; its sweep uses a database; give its --storage")
+        require_storage(run_dir, url)
         return run_dir
     if url is None:
         raise StorageError("--study: must come with --storage URL, or $SWEEPS_STORAGE")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lit_dl.errors import LitError, StorageError
+from lit_dl.errors import LitError
 from sweeps.results.files import read_results
 from sweeps.results.ranking import RankedConfiguration, none_feasible, ranking, winners
 from sweeps.results.status_file import STATUS_JSON, live_status
@@ -125,23 +125,13 @@ class Sweep:
             StorageError: The study is in a database whose URL was not given, or that does not answer.
         """
         from sweeps.study.sampling import build_sampler
-        from sweeps.study.storage import open_study, storage_url
+        from sweeps.study.storage import open_study, require_storage, storage_url
 
         url = storage_url(self._storage)
-        if url is None:
-            self._check_has_journal()
+        require_storage(self.run_dir, url)
         study = open_study(self.run_dir, self.spec, url, create=False).study
         study.sampler = build_sampler(self.spec, len(study.get_trials(deepcopy=False)))
         return study
-
-    def _check_has_journal(self) -> None:
-        from sweeps.study.storage import JOURNAL
-
-        if not (self.run_dir / JOURNAL).is_file():
-            raise StorageError(
-                f"{self.run_dir}: must have a study in it; its sweep uses a database; give its URL as storage, or in "
-                "$SWEEPS_STORAGE"
-            )
 
 
 def _best(run_dir: Path, entry: RankedConfiguration) -> BestConfiguration:

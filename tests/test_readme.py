@@ -63,7 +63,11 @@ def shortened(command: str) -> str:
     if command == QUICKSTART:
         return f"{command} --n_trials 6 --set trainer.max_epochs=1 trainer.limit_train_batches=0.3"
     if command.endswith("--engine ray"):
-        return f"{command} --workers 1 --n_trials 2"
+        return f"{command} --dry_run"  # tests/sweeps/engines/test_engines_ray.py runs sweeps on clusters
+    if command.endswith("two_moons.yaml"):
+        return f"{command} --n_trials 4"
+    if "transfer.yaml" in command:
+        return f"{command} --trainer.max_epochs 1"
     if "two_processes" in command:
         return f"{command} --n_trials 1 --set trainer.max_epochs=1"
     if command.startswith("lit-dl fit") and ("mnist_mlp" in command or "quickstart" in command):

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from lit_dl.data.batches import Batch, Batches, Minibatches
 from lit_dl.errors import ConfigError
+from lit_dl.nn.network import Network
 from lit_dl.nn.regularizers import RegularizationConfig, apply_max_norm
 from lit_dl.optim.schedules import SCHEDULES, Plateau, ScheduleConfig, multiplier, schedule_options
 
@@ -37,6 +38,8 @@ class OptimizationModule(LightningModule):
         steps_per_execution: Optimizer steps in one `training_step`; 1: Lightning's automatic optimization.
     """
 
+    network: Network
+    """The network, which may have parameter groups with rates of their own."""
     weight_matrices: list[Tensor]
     """The weight matrices that max norm applies to."""
 
@@ -160,24 +163,15 @@ class OptimizationModule(LightningModule):
 
     def _set_lr(self, optimizer: Optimizer | LightningOptimizer) -> None:
         """Sets the learning rate of every parameter group for the current minibatch."""
-        if not (self.is_scheduled or self.varies_group_lr):
+        if not (self.is_scheduled or self.network.varies_lr):
             return
         loader, batches = self.trainer.train_dataloader, self.trainer.num_training_batches
         minibatches = getattr(loader, "batches", batches) if self.steps_per_execution > 1 else batches
         elapsed = self.current_epoch + self._minibatch / minibatches
         factor = self.lr_factor(elapsed, float(self.trainer.max_epochs or 0))
         for group in optimizer.param_groups:
-            own = self._group_lr_factor(group, elapsed)
+            own = self.network.lr_factor(group, elapsed)
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor * own
-
-    @property
-    def varies_group_lr(self) -> bool:
-        """Whether parameter groups have learning rates of their own."""
-        return False
-
-    def _group_lr_factor(self, group: Mapping[str, Any], elapsed: float) -> float:  # noqa: ARG002
-        """Returns the factor on the learning rate of a parameter group, `elapsed` epochs after the start."""
-        return 1.0
 
     def on_train_start(self) -> None:
         """Stores the number of devices; refuses a rate that changes within epochs of unknown length.

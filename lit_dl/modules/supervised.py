@@ -176,13 +176,6 @@ class SupervisedModule(OptimizationModule):
         groups.append({**last, "params": others})
         return build_optimizer(self.optimizer_config, groups, self.fused, self.is_keras)
 
-    @property
-    def varies_group_lr(self) -> bool:
-        return self.network.varies_lr
-
-    def _group_lr_factor(self, group: Mapping[str, Any], elapsed: float) -> float:
-        return self.network.lr_factor(group, elapsed)
-
     @classmethod
     def logged(cls) -> tuple[str, ...]:
         """Returns the names of the metrics that are logged every epoch."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from lit_dl.errors import ConfigError
 from lit_dl.nn.backbone_config import BackboneConfig, check_backbone
 from lit_dl.nn.backbone_loading import LoadedBackbone, load_backbone
 from lit_dl.nn.finetuning import FinetuneConfig, lr_factor, unfrozen_from
 from lit_dl.nn.input_adapter import InputAdapter
+from lit_dl.nn.mlp import MLPBuilder
 from lit_dl.nn.network import Network
-from lit_dl.nn.network_builder import NamedLayers, NetworkBuilder
+from lit_dl.nn.network_builder import NamedLayers
 from lit_dl.nn.network_config import NetworkConfig
 
 _FEWEST_BLOCKS = 3  # a model whose children are `features` and `classifier` is not of two blocks
@@ -140,11 +140,10 @@ def _size(modules: list[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-class BackboneBuilder(NetworkBuilder):
+class BackboneBuilder(MLPBuilder):
     """Builds dense hidden layers on the features of a trained network."""
 
     source = "dense layers on the features of a trained network, see backbone; the input is adapted to it"
-    has_pixels = False
     network_class = BackboneNetwork
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator, keras: bool) -> None:
@@ -180,18 +179,8 @@ class BackboneBuilder(NetworkBuilder):
         features, is_map = _count_features(loaded.module, shape)
         if is_map:
             layers.append(("pool", nn.AdaptiveAvgPool2d(1)))
-        layers.append(("flatten", nn.Flatten()))
-        for number, width in enumerate(config.widths(), start=1):
-            layers.append((f"hidden_{number}", self.hidden_layer(features, width)))
-            features = width
-        return layers, features
-
-    def weight_layer(self, features: int, units: int, bias: bool) -> nn.Linear:
-        layer: nn.Linear = skip_init(nn.Linear, features, units, bias=bias)
-        return layer
-
-    def projection(self, features: int, units: int) -> nn.Linear:
-        return self.weight_layer(features, units, bias=False)
+        head, features = self.dense_layers(features)
+        return [*layers, *head], features
 
 
 def _inputs_of(

@@ -17,8 +17,11 @@ class MLPBuilder(NetworkBuilder):
     has_pixels = False
 
     def body(self) -> tuple[NamedLayers, int]:
+        return self.dense_layers(prod(self.config.input_shape))
+
+    def dense_layers(self, features: int) -> tuple[NamedLayers, int]:
+        """Returns the hidden layers on flattened features, and the number of features that they give."""
         layers: NamedLayers = [("flatten", nn.Flatten())]
-        features = prod(self.config.input_shape)
         for number, width in enumerate(self.config.widths(), start=1):
             layers.append((f"hidden_{number}", self.hidden_layer(features, width)))
             features = width

@@ -16,8 +16,7 @@ from sweeps.report.formatting import decimals_of_interval, short_names
 from sweeps.results.files import read_results
 from sweeps.results.ranking import RankedConfiguration, ranking, winners
 from sweeps.results.status_file import read_status
-from sweeps.results.trial_result import TrialResult
-from sweeps.spec.define_by_run import FunctionSpace
+from sweeps.results.trial_result import TrialResult, with_seen_parameters
 from sweeps.spec.parse_spec import load_spec
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
@@ -158,9 +157,7 @@ def read_sweep(run_dir: Path) -> SweepData:
         StorageError: The folder is not the run folder of a sweep.
     """
     results = sorted(map(_finite, read_results(run_dir)), key=lambda result: (result.finished or "", result.number))
-    spec = load_spec(run_dir / "spec.yaml")
-    if isinstance(spec.space, FunctionSpace):
-        spec = replace(spec, space=spec.space.with_seen(result.params for result in results))
+    spec = with_seen_parameters(load_spec(run_dir / "spec.yaml"), results)
     status = _status(run_dir)
     ended = sum(result.extends is None for result in results)
     state = str(status.get("state") or ("finished" if ended >= spec.n_trials else "unfinished"))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lit_dl.errors import LitError
-from sweeps.results.trial_result import COLUMNS, TrialResult
-from sweeps.spec.define_by_run import FunctionSpace
+from sweeps.results.trial_result import COLUMNS, TrialResult, with_seen_parameters
 from sweeps.spec.space import Parameter
 from sweeps.spec.spec import SweepSpec
 
@@ -38,8 +36,7 @@ def trials_frame(spec: SweepSpec, results: Sequence[TrialResult], running: Seque
         import pandas as pd
     except ImportError:
         raise LitError("trials: needs pandas, which is not installed; pip install 'lit-sweeps[pandas]'") from None
-    if isinstance(spec.space, FunctionSpace):
-        spec = replace(spec, space=spec.space.with_seen(result.params for result in results))
+    spec = with_seen_parameters(spec, results)
     finished = {result.number for result in results}
     rows = [{**dict.fromkeys((*_INTEGERS, *_TEXTS)), **result.to_row()} for result in results]
     rows += [_running_row(entry) for entry in running if entry["number"] not in finished]

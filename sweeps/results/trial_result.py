@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lit_dl.run.epoch_rows import with_test_metrics
 from sweeps.spec.constraint import violations
+from sweeps.spec.define_by_run import FunctionSpace
 from sweeps.spec.space import Values
 from sweeps.spec.spec import SweepSpec
 from sweeps.study.configurations import config_id_of, extended_by, extended_number, sample_of
@@ -183,6 +184,13 @@ class TrialResult:
         row |= {f"params.{name}": value for name, value in self.params.items()}
         row |= {f"best.{name}": value for name, value in self.best.items()}
         return row | {f"last.{name}": value for name, value in self.last.items()}
+
+
+def with_seen_parameters(spec: SweepSpec, results: Iterable[TrialResult]) -> SweepSpec:
+    """Returns the spec; where a function defines its space, with the parameters that it suggested in trials alone."""
+    if not isinstance(spec.space, FunctionSpace):
+        return spec
+    return replace(spec, space=spec.space.with_seen(result.params for result in results))
 
 
 def _group(stored: Mapping[str, Any], prefix: str) -> dict[str, float]:

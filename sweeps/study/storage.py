@@ -24,7 +24,7 @@ JOURNAL = "study.journal"
 STORAGE_VARIABLE = "SWEEPS_STORAGE"
 """Environment variable that passes a URL to workers. It may hold a password, so no command line or file shows it."""
 
-_CONNECT_TIMEOUT_S = 7.0
+_CONNECT_TIMEOUT_S = 20.0
 # A connection to a server that is gone fails soon. Connections are not tested before each use (`pool_pre_ping`),
 # because the caller retries. The pool keeps two: one holds the lock, the other does the work under it. A server allows
 # 100 connections by default.
@@ -55,13 +55,13 @@ def open_storage(run_dir: Path, url: str | None) -> BaseStorage:
         url: URL of a database, as SQLAlchemy takes it; `None`: the journal.
 
     Raises:
-        StorageError: The storage cannot be opened, or does not answer within 7 s.
+        StorageError: The storage cannot be opened, or its server does not answer within 20 s.
     """
     return JournalStorage(CrashSafeJournal(run_dir / JOURNAL)) if url is None else _open_database(url)
 
 
 def _open_database(url: str) -> RDBStorage:
-    """Opens a database in a thread, which is left behind when the server does not answer."""
+    """Opens a database; where a server may not answer, in a thread that is then left behind."""
     opened: list[RDBStorage] = []
     errors: list[Exception] = []
 
@@ -71,9 +71,12 @@ def _open_database(url: str) -> RDBStorage:
         except Exception as error:  # of SQLAlchemy, the driver, or an import
             errors.append(error)
 
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_CONNECT_TIMEOUT_S)
+    if url.startswith("sqlite"):  # a file: no server that may not answer, however busy the machine is
+        connect()
+    else:
+        thread = threading.Thread(target=connect, daemon=True)
+        thread.start()
+        thread.join(_CONNECT_TIMEOUT_S)
     if opened:
         return opened[0]
     error = errors[0] if errors else None
@@ -99,6 +102,18 @@ def coordinator_of(storage: BaseStorage, study_name: str) -> PostgresCoordinator
     if isinstance(storage, RDBStorage) and is_postgresql(storage.url):
         return PostgresCoordinator(storage, study_name)
     return None
+
+
+def require_storage(run_dir: Path, url: str | None) -> None:
+    """Refuses a run folder without a journal whose study is to be opened there.
+
+    Raises:
+        StorageError: The study is in a database.
+    """
+    if url is None and not (run_dir / JOURNAL).is_file():
+        raise StorageError(
+            f"{run_dir}: must have a study in it; its sweep uses a database; give its URL (--storage, $SWEEPS_STORAGE)"
+        )
 
 
 def open_study(run_dir: Path, spec: SweepSpec, url: str | None, create: bool) -> StudyHandle:

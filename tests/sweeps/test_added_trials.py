@@ -138,7 +138,7 @@ def test_what_cannot_be_added_to(tmp_path: Path, study: SharedStudy) -> None:
     with pytest.raises(ConfigError, match="must have at least one key of the space; got none"):
         sweeps.enqueue(tmp_path, {})
     (tmp_path / JOURNAL).unlink()
-    with pytest.raises(StorageError, match="its sweep uses a database; give its storage"):
+    with pytest.raises(StorageError, match=r"its sweep uses a database; give its URL \(--storage, \$SWEEPS_STORAGE\)"):
         sweeps.enqueue(tmp_path, {"x": 1})
 
 

@@ -87,7 +87,7 @@ def test_what_cannot_be_joined_says_why(tmp_path: Path, spec: SweepSpec) -> None
     with pytest.raises(StorageError, match=r"it has no spec.yaml"):
         join_folder(tmp_path / "none", None, None)
     (tmp_path / "spec.yaml").write_text(spec.dump())
-    with pytest.raises(StorageError, match="its sweep uses a database; give its --storage"):
+    with pytest.raises(StorageError, match=r"its sweep uses a database; give its URL \(--storage, \$SWEEPS_STORAGE\)"):
         join_folder(tmp_path, None, None)
     with pytest.raises(StorageError, match="--study: must come with --storage URL"):
         join_folder(tmp_path, "tiny", None)

@@ -193,7 +193,7 @@ def test_a_study_in_a_database_needs_its_url(tmp_path: Path, server: Server, mon
     shared = SharedStudy(tmp_path, spec, server.url, create=True)
     complete(shared, claimed(shared), 0.5)
     shared.close()
-    with pytest.raises(StorageError, match=r"a database; give its URL as storage, or in \$SWEEPS_STORAGE"):
+    with pytest.raises(StorageError, match=r"its sweep uses a database; give its URL \(--storage, \$SWEEPS_STORAGE\)"):
         _ = sweeps.load(tmp_path).study
     monkeypatch.setenv("SWEEPS_STORAGE", server.url)
     for sweep in (sweeps.load(tmp_path), sweeps.load(tmp_path, server.url)):

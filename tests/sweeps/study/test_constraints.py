@@ -92,17 +92,18 @@ SAMPLERS = ["TPESampler", "GPSampler", "NSGAIISampler"]
 def test_samplers_avoid_what_violates(tmp_path: Path, name: str) -> None:
     """The best value is at x=1, but from x=0.5 on the constraint is violated."""
     init_args = {"population_size": 8} if name == "NSGAIISampler" else {"n_startup_trials": 8}
+    n_trials = 18 if name == "GPSampler" else 32  # it fits its model anew for every trial
     sampler = {"class_path": name, "init_args": {"seed": 1, **init_args}}
     means = []
     for constraints in (LATENCY, {}):
         folder = tmp_path / str(len(means))
-        study = create_study(folder, space=SPACE, sampler=sampler, n_trials=32, constraints=constraints)
+        study = create_study(folder, space=SPACE, sampler=sampler, n_trials=n_trials, constraints=constraints)
         dry_run_sampler(study.spec)
         values = []
         while claim := study.claim(0):
             values.append(claim.values["x"])
             end(study, claim, value=values[-1], latency_ms=values[-1])
-        means.append(fmean(values[16:]))
+        means.append(fmean(values[n_trials // 2 :]))
     assert means[0] < 0.6 < means[1]
 
 
